@@ -1,0 +1,304 @@
+package wire
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/seed-9a4e2794/micro/errors"
+	"github.com/seed-9a4e2794/micro/internal/ctxkey"
+	"github.com/seed-9a4e2794/micro/metadata"
+	"github.com/seed-9a4e2794/micro/transport"
+)
+
+// listenerId is the Id of errors that the listening side makes.
+const listenerId = "go.micro.server.transport"
+
+// call is one call at the listener, and the context its handler gets. It is
+// made new for each call and never used again, because a handler may keep its
+// context; what costs something (the Done channel, the timer, the metadata's
+// fields) is made when it is asked for.
+type call struct {
+	conn   *serverConn
+	id     uint32
+	method *method
+	stream *stream // nil for a call that a Unary function answers
+	codec  byte
+	held   int     // request bytes counted against MaxHeld
+	in     *buffer // holds body until the call has ended
+	body   []byte
+
+	until  time.Time // the zero Time is no deadline
+	fields string    // the metadata section, when header is not shared
+
+	mu     sync.Mutex
+	header *metadata.Header // parsed from fields at first use
+	reply  *metadata.Reply
+	done   chan struct{}
+	err    error // why the context has ended
+	timer  *time.Timer
+	after  []*afterFunc
+
+	// gone is set, under the connection's lock, when the caller no longer
+	// waits.
+	gone bool
+}
+
+var _ context.Context = (*call)(nil)
+
+type afterFunc struct{ f func() }
+
+// Deadline implements context.Context.
+func (c *call) Deadline() (time.Time, bool) { return c.until, !c.until.IsZero() }
+
+// Err implements context.Context.
+func (c *call) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil && !c.until.IsZero() && !time.Now().Before(c.until) {
+		c.endLocked(context.DeadlineExceeded)
+	}
+	return c.err
+}
+
+// Done implements context.Context. The first use makes the channel and, when
+// there is a deadline, the timer.
+func (c *call) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.err != nil {
+			close(c.done)
+		} else if !c.until.IsZero() {
+			c.timer = time.AfterFunc(time.Until(c.until), func() { c.end(context.DeadlineExceeded) })
+		}
+	}
+	return c.done
+}
+
+// AfterFunc lets package context derive from this context without a goroutine.
+func (c *call) AfterFunc(f func()) func() bool {
+	a := &afterFunc{f}
+	c.Done() // a deadline must end the context by itself
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		go f() // as context.AfterFunc does
+		return func() bool { return false }
+	}
+	c.after = append(c.after, a)
+	c.mu.Unlock()
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for i, other := range c.after {
+			if other == a {
+				c.after = append(c.after[:i], c.after[i+1:]...)
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// Value implements context.Context: the keys that belong to a call.
+func (c *call) Value(key any) any {
+	switch key.(type) {
+	case ctxkey.Header:
+		if h := c.metadata(); h != nil {
+			return h
+		}
+	case ctxkey.Reply:
+		return c.replyFields()
+	case ctxkey.Peer:
+		return &c.conn.peer
+	}
+	return nil
+}
+
+// metadata returns the request's metadata, nil when it has none.
+func (c *call) metadata() *metadata.Header {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.header == nil && c.fields != "" {
+		h, err := parseMeta(c.fields)
+		if err != nil { // it was checked when it came
+			return nil
+		}
+		c.header = &h
+	}
+	return c.header
+}
+
+func (c *call) replyFields() *metadata.Reply {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reply == nil {
+		c.reply = new(metadata.Reply)
+	}
+	return c.reply
+}
+
+// end ends the context.
+func (c *call) end(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.endLocked(err)
+}
+
+func (c *call) endLocked(err error) {
+	if c.err != nil {
+		return
+	}
+	c.err = err
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	if c.done != nil {
+		close(c.done)
+	}
+	for _, a := range c.after {
+		go a.f() // as context.AfterFunc does
+	}
+	c.after = nil
+}
+
+// run serves the call on the goroutine of a worker.
+func (c *call) run() {
+	if c.stream != nil {
+		c.conn.l.serve(c.stream)
+		// A handler that forgot to finish has finished well.
+		_ = c.stream.Finish(nil, nil)
+		c.release()
+		return
+	}
+	if !c.until.IsZero() && !time.Now().Before(c.until) {
+		// It waited too long for its turn; nobody waits for the answer.
+		c.respond(transport.Message{}, errors.Refuse(listenerId, errors.CodeDeadlineExceeded, "the deadline passed before the call could be served"))
+		return
+	}
+	m, err := c.method.unary(c, transport.NewBody(c.body, c.contentType(), nil))
+	c.respond(m, err)
+}
+
+// contentType returns the content type of the request.
+func (c *call) contentType() string {
+	if c.codec != 0 {
+		return contentType(c.codec)
+	}
+	if h := c.metadata(); h != nil {
+		t, _ := h.Get(contentTypeKey)
+		return t
+	}
+	return ""
+}
+
+// respond ends the call with a message or an error.
+func (c *call) respond(m transport.Message, err error) {
+	defer c.release()
+	if !c.conn.finish(c) {
+		return // the caller has given up
+	}
+	b := c.encodeResponse(m, err, false)
+	if err := c.conn.w.send(context.Background(), time.Time{}, b); err != nil {
+		return // the connection has ended, and the call with it
+	}
+}
+
+// release lets go of the request and ends the context: the handler is done.
+func (c *call) release() {
+	if c.in != nil {
+		c.in.Release()
+		c.in, c.body = nil, nil
+	}
+	c.end(context.Canceled)
+}
+
+// encodeResponse makes the RSP of a call. empty says that there is no message.
+func (c *call) encodeResponse(m transport.Message, err error, empty bool) *buffer {
+	if err == nil && !empty && m.Codec != nil {
+		b := newBuffer(headerLen + 512)
+		h := header{typ: typeRsp, call: c.id}
+		b.b = c.appendReply(b.b[:headerLen], &h, m.Codec.Name())
+		head := len(b.b)
+		b.b, err = appendValue(b.b, m)
+		n, limit := len(b.b)-head, min(int(c.conn.theirs.maxMessage), c.conn.cfg.MaxMessage)
+		switch {
+		case err != nil:
+			err = errors.Wrap(listenerId, errors.CodeInternal, err)
+		case n > limit:
+			err = tooLarge(listenerId, "response", n, limit)
+		default:
+			h.length = uint32(len(b.b) - headerLen)
+			h.put(b.b)
+			return b
+		}
+		b.Release()
+	}
+	b := newBuffer(headerLen + 256)
+	h := header{typ: typeRsp, call: c.id}
+	b.b = c.appendReply(b.b[:headerLen], &h, "")
+	if err == nil {
+		h.flags |= flagEmpty
+	} else {
+		e := errors.From(listenerId, err)
+		h.aux = uint32(e.GRPCCode())
+		if h.aux == 0 {
+			h.aux = uint32(errors.CodeUnknown)
+		}
+		if e.Refused {
+			h.flags |= flagRefused
+		}
+		b.b = appendError(b.b, e)
+		if len(b.b) > headerLen+int(c.conn.theirs.maxMeta) { // a text or details without measure
+			b.b = appendError(b.b[:headerLen], &errors.Error{Id: e.Id, Code: e.Code, Status: e.Status, Detail: e.Detail[:min(len(e.Detail), 1024)]})
+			h.flags &^= flagMeta | flagTrailer
+		}
+	}
+	h.length = uint32(len(b.b) - headerLen)
+	h.put(b.b)
+	return b
+}
+
+// appendValue encodes a message. What panics here is the program's own
+// encoding method, and must not take the other calls with it.
+func appendValue(dst []byte, m transport.Message) (out []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			out, err = dst, fmt.Errorf("encoding %T panicked: %v", m.Value, p)
+		}
+	}()
+	return m.Codec.Append(dst, m.Value)
+}
+
+// appendReply appends the metadata sections of the reply and sets h's flags
+// and codec. On a stream the header may have been sent before.
+func (c *call) appendReply(dst []byte, h *header, ctype string) []byte {
+	if h.codec = codecNumber(ctype); h.codec != 0 {
+		ctype = ""
+	}
+	c.mu.Lock()
+	reply := c.reply
+	c.mu.Unlock()
+	if reply == nil && ctype == "" {
+		return dst
+	}
+	var head, trail metadata.Header
+	if reply != nil {
+		trail = reply.Trailer()
+		if c.stream == nil || c.stream.headOnce() {
+			head = reply.Header()
+		}
+	}
+	if len(head) > 0 || ctype != "" {
+		h.flags |= flagMeta
+		dst = appendMeta(dst, head, ctype)
+	}
+	if len(trail) > 0 {
+		h.flags |= flagTrailer
+		dst = appendMeta(dst, trail, "")
+	}
+	return dst
+}

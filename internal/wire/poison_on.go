@@ -1,0 +1,5 @@
+//go:build wirepoison
+
+package wire
+
+const poison = true

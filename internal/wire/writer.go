@@ -1,0 +1,429 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"net"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// maxPending is how many bytes may wait to be written before senders wait.
+	maxPending = 1 << 20
+	// maxControl is how many may wait before frames that cannot wait, such as
+	// answers to PING, break the connection: the peer sends and does not read.
+	maxControl = 2 * maxPending
+	// largeFrame is the length from which a frame's own buffer is written
+	// instead of a copy among the small ones.
+	largeFrame = 16 << 10
+	// leaderBudget is how much a sender writes for others before the rest goes
+	// to a goroutine.
+	leaderBudget = 64 << 10
+	// yieldBelow: a leader yields once before it writes if less than this is
+	// pending and the last batch held more than one frame.
+	yieldBelow = 4 << 10
+	// keepSpare is the largest small-frame buffer kept for the next batch.
+	keepSpare = 64 << 10
+	// writeChunk is how much is written under one stall timeout.
+	writeChunk = 256 << 10
+)
+
+// writer is the sending side of a connection: it combines the frames of many
+// senders into few writes, with neither a timer nor a goroutine of its own.
+// The first sender to find nobody writing becomes the leader and writes, for
+// as long as others go on adding, up to a budget. A leader never waits for the
+// socket: what the socket does not take at once goes to a goroutine that the
+// connection owns, and so does everything on connections that cannot be
+// written without waiting. (Combining by a leader is the scheme of "flat
+// combining", Hendler et al., SPAA 2010, with a queue of bytes.)
+type writer struct {
+	conn  net.Conn
+	raw   syscall.RawConn // nil when the connection cannot be written without waiting
+	stall time.Duration
+	group *sync.WaitGroup // of the session
+	lost  func(error)     // told once, without locks, that writing has failed
+
+	// The write under way; only the leader or the flusher touches these.
+	cur   []byte
+	wrote int
+	werr  error
+	tryFn func(fd uintptr) bool
+
+	mu    sync.Mutex
+	pend  batch
+	spare []byte
+	rest  batch         // what the flusher is to write first
+	busy  bool          // there is a leader or a flusher
+	last  int           // frames of the last batch
+	err   error         // why nothing more is written
+	space chan struct{} // closed when there is room again; nil when nobody waits
+	quiet chan struct{} // closed when all is written; nil when nobody waits
+}
+
+// batch is frames in order: small ones one after the other in one slice, large
+// ones in their own buffers between them.
+type batch struct {
+	small  []byte
+	large  []cut
+	frames int
+	size   int
+
+	// How much of small, of large, and of the first of large is written.
+	smallDone, largeDone, cutDone int
+}
+
+// cut says that a large frame comes before small[at].
+type cut struct {
+	at int
+	b  *buffer
+}
+
+func (w *writer) init(conn net.Conn, stall time.Duration, group *sync.WaitGroup, lost func(error)) {
+	w.conn, w.stall, w.group, w.lost = conn, stall, group, lost
+	if w.raw = rawConn(conn); w.raw != nil {
+		w.tryFn = w.try
+	}
+}
+
+// send sends the frame in b, which it takes over. It waits while too much is
+// pending, until ctx ends or the deadline, if not zero, has passed. A nil error
+// says that the frame is on its way; with an error it surely has not been sent.
+func (w *writer) send(ctx context.Context, deadline time.Time, b *buffer) error {
+	w.mu.Lock()
+	for w.pend.size >= maxPending && w.err == nil {
+		if w.space == nil {
+			w.space = make(chan struct{})
+		}
+		space := w.space
+		w.mu.Unlock()
+		if err := waitFor(ctx, deadline, space); err != nil {
+			b.Release()
+			return err
+		}
+		w.mu.Lock()
+	}
+	return w.enqueue(b)
+}
+
+// control sends a frame that cannot wait.
+func (w *writer) control(b *buffer) error {
+	w.mu.Lock()
+	if w.pend.size >= maxControl && w.err == nil {
+		w.mu.Unlock()
+		b.Release()
+		err := errors.New("the peer sends but does not read")
+		w.fail(err)
+		return err
+	}
+	return w.enqueue(b)
+}
+
+// enqueue adds a frame and, if nobody writes, writes. It is called with the
+// lock held and lets go of it.
+func (w *writer) enqueue(b *buffer) error {
+	if w.err != nil {
+		err := w.err
+		w.mu.Unlock()
+		b.Release()
+		return err
+	}
+	w.pend.frames++
+	w.pend.size += len(b.b)
+	if len(b.b) >= largeFrame {
+		w.pend.large = append(w.pend.large, cut{len(w.pend.small), b})
+	} else {
+		w.pend.small = append(w.pend.small, b.b...)
+		b.Release()
+	}
+	if w.busy {
+		w.mu.Unlock()
+		return nil
+	}
+	w.busy = true
+	if w.raw == nil {
+		w.handOver()
+		w.mu.Unlock()
+		return nil
+	}
+	if w.last > 1 && w.pend.size < yieldBelow {
+		// Others were sending a moment ago: let those who can run add theirs.
+		w.mu.Unlock()
+		runtime.Gosched()
+		w.mu.Lock()
+	}
+	w.lead()
+	return nil
+}
+
+// hold adds frames to be written together with the next one sent.
+func (w *writer) hold(frames []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		w.pend.small = append(w.pend.small, frames...)
+		w.pend.size += len(frames)
+		w.pend.frames++
+	}
+}
+
+// lead writes batch after batch without waiting. It is called with the lock
+// held by the one who set busy, and lets go of it.
+func (w *writer) lead() {
+	budget := leaderBudget
+	for {
+		b := w.take()
+		w.mu.Unlock()
+		err := w.writeNow(&b)
+		w.mu.Lock()
+		if err != nil {
+			w.mu.Unlock()
+			b.release()
+			w.fail(err)
+			return
+		}
+		if b.frames > 0 { // not all of it was taken
+			w.rest = b
+			w.handOver()
+			w.mu.Unlock()
+			return
+		}
+		w.recycle(b)
+		if w.pend.frames == 0 || w.err != nil {
+			w.rests()
+			w.mu.Unlock()
+			return
+		}
+		if budget -= b.size; budget <= 0 {
+			w.handOver()
+			w.mu.Unlock()
+			return
+		}
+	}
+}
+
+// take makes the pending frames the caller's and wakes those who wait for
+// space.
+func (w *writer) take() batch {
+	b := w.pend
+	w.last = b.frames
+	w.pend = batch{small: w.spare}
+	w.spare = nil
+	if w.space != nil {
+		close(w.space)
+		w.space = nil
+	}
+	return b
+}
+
+// recycle keeps the slice of a batch that has been written.
+func (w *writer) recycle(b batch) {
+	if w.spare == nil && cap(b.small) <= keepSpare {
+		w.spare = b.small[:0]
+	}
+}
+
+// idle lets go of the memory kept for the next batch.
+func (w *writer) idle() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.spare = nil
+	if w.pend.frames == 0 {
+		w.pend.small = nil
+	}
+}
+
+// writeNow writes what the socket takes without waiting. What is left of b
+// afterwards has not been written; b.frames is 0 when that is nothing.
+func (w *writer) writeNow(b *batch) error {
+	for b.frames > 0 {
+		part := b.next()
+		n, err := w.tryWrite(part)
+		if err != nil {
+			return err
+		}
+		b.advance(n)
+		if n < len(part) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// next returns the bytes to write next.
+func (b *batch) next() []byte {
+	if b.largeDone == len(b.large) {
+		return b.small[b.smallDone:]
+	}
+	if c := b.large[b.largeDone]; c.at == b.smallDone {
+		return c.b.b[b.cutDone:]
+	}
+	return b.small[b.smallDone:b.large[b.largeDone].at]
+}
+
+// advance takes n bytes off the front, all within what next returned.
+func (b *batch) advance(n int) {
+	if b.largeDone < len(b.large) && b.large[b.largeDone].at == b.smallDone {
+		c := b.large[b.largeDone]
+		if b.cutDone += n; b.cutDone == len(c.b.b) {
+			c.b.Release()
+			b.large[b.largeDone].b = nil
+			b.largeDone, b.cutDone = b.largeDone+1, 0
+		}
+	} else {
+		b.smallDone += n
+	}
+	if b.smallDone == len(b.small) && b.largeDone == len(b.large) {
+		b.frames = 0
+	}
+}
+
+func (b *batch) release() {
+	for _, c := range b.large[b.largeDone:] {
+		c.b.Release()
+	}
+	*b = batch{}
+}
+
+// tryWrite writes what the socket takes at once, perhaps nothing.
+func (w *writer) tryWrite(p []byte) (int, error) {
+	w.cur, w.wrote, w.werr = p, 0, nil
+	err := w.raw.Write(w.tryFn)
+	w.cur = nil
+	if w.werr != nil {
+		err = w.werr
+	}
+	return w.wrote, err
+}
+
+// handOver starts the goroutine that writes and waits. The lock is held and
+// busy is set; busy stays set until that goroutine has nothing left.
+func (w *writer) handOver() {
+	if w.err != nil { // the session may be waiting for its last goroutine
+		w.rest.release()
+		w.rests()
+		return
+	}
+	w.group.Go(w.flush)
+}
+
+func (w *writer) flush() {
+	w.mu.Lock()
+	b := w.rest
+	w.rest = batch{}
+	for {
+		if w.err != nil {
+			break
+		}
+		if b.frames == 0 {
+			if w.pend.frames == 0 {
+				break
+			}
+			b = w.take()
+		}
+		w.mu.Unlock()
+		err := w.writeAll(&b)
+		if err != nil {
+			b.release()
+			w.fail(err)
+			return
+		}
+		w.mu.Lock()
+	}
+	w.rests()
+	w.mu.Unlock()
+	b.release()
+}
+
+// rests says that nobody writes any more. The lock is held.
+func (w *writer) rests() {
+	w.busy = false
+	if w.quiet != nil {
+		close(w.quiet)
+		w.quiet = nil
+	}
+}
+
+// writeAll writes all of b, a piece at a time, each under the stall timeout.
+func (w *writer) writeAll(b *batch) error {
+	for b.frames > 0 {
+		part := b.next()
+		if len(part) > writeChunk {
+			part = part[:writeChunk]
+		}
+		if err := w.conn.SetWriteDeadline(time.Now().Add(w.stall)); err != nil {
+			return err
+		}
+		n, err := w.conn.Write(part)
+		if err != nil {
+			return err
+		}
+		b.advance(n)
+	}
+	return w.conn.SetWriteDeadline(time.Time{})
+}
+
+// fail ends the writer and tells the session.
+func (w *writer) fail(err error) {
+	if w.stop(err) {
+		w.lost(err)
+	}
+}
+
+// stop ends the writer: everything pending is dropped and everyone who waits
+// is told. It reports whether it was the first to do so.
+func (w *writer) stop(err error) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return false
+	}
+	w.err = err
+	w.pend.release()
+	w.rest.release()
+	w.spare = nil
+	if w.space != nil {
+		close(w.space)
+		w.space = nil
+	}
+	w.rests()
+	return true
+}
+
+// settled waits, until ctx ends, for all that was sent to be written.
+func (w *writer) settled(ctx context.Context) {
+	w.mu.Lock()
+	if w.err != nil || (!w.busy && w.pend.frames == 0) {
+		w.mu.Unlock()
+		return
+	}
+	if w.quiet == nil {
+		w.quiet = make(chan struct{})
+	}
+	quiet := w.quiet
+	w.mu.Unlock()
+	select {
+	case <-quiet:
+	case <-ctx.Done():
+	}
+}
+
+// waitFor waits for ready, for ctx, or for the deadline if it is not zero.
+func waitFor(ctx context.Context, deadline time.Time, ready <-chan struct{}) error {
+	var late <-chan time.Time
+	if !deadline.IsZero() {
+		t := time.NewTimer(time.Until(deadline))
+		defer t.Stop()
+		late = t.C
+	}
+	select {
+	case <-ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-late:
+		return context.DeadlineExceeded
+	}
+}
