@@ -49,6 +49,14 @@ type Registry interface {
 	Watch(ctx context.Context, opts ...WatchOption) (Watcher, error)
 }
 
+// Remote is a power of registries whose nodes may be on other machines. A
+// service that registers with one is asked to be reached from there: it
+// listens on all addresses, and gives callers time to hear that it leaves. A
+// Registry without it, or that answers false, holds nodes of this machine.
+type Remote interface {
+	Remote() bool
+}
+
 // Watcher delivers changes. It first delivers the present state as results
 // with Action "create", then one result with Action "sync" and no Service,
 // then changes as they happen. After an outage of the backend it does the same

@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -165,12 +166,18 @@ func (c *call) endLocked(err error) {
 	c.after = nil
 }
 
-// run serves the call on the goroutine of a worker.
-func (c *call) run() {
+// run serves the call on the goroutine of a worker. gone says that nobody
+// waits for it any more: then a Unary function is not called.
+func (c *call) run(gone bool) {
 	if c.stream != nil {
 		c.conn.l.serve(c.stream)
 		// A handler that forgot to finish has finished well.
 		_ = c.stream.Finish(nil, nil)
+		c.release()
+		return
+	}
+	if gone {
+		c.conn.finish(c)
 		c.release()
 		return
 	}
@@ -201,10 +208,23 @@ func (c *call) respond(m transport.Message, err error) {
 	if !c.conn.finish(c) {
 		return // the caller has given up
 	}
-	b := c.encodeResponse(m, err, false)
-	if err := c.conn.w.send(context.Background(), time.Time{}, b); err != nil {
-		return // the connection has ended, and the call with it
+	_ = c.sendResponse(m, err, false) // fails when the connection has ended, and the call with it
+	c.conn.replied()
+}
+
+// sendResponse encodes and sends the RSP of a call. While the peer does not
+// read what it is sent, one response at a time is encoded and waits: a peer
+// that asks and never reads does not fill the memory with answers.
+func (c *call) sendResponse(m transport.Message, err error, empty bool) error {
+	w := &c.conn.w
+	if w.full.Load() {
+		c.conn.narrow.Lock()
+		defer c.conn.narrow.Unlock()
+		if err := w.ready(); err != nil {
+			return err
+		}
 	}
+	return w.send(context.Background(), time.Time{}, c.encodeResponse(m, err, empty))
 }
 
 // release lets go of the request and ends the context: the handler is done.
@@ -212,6 +232,10 @@ func (c *call) release() {
 	if c.in != nil {
 		c.in.Release()
 		c.in, c.body = nil, nil
+	}
+	if c.held > 0 {
+		c.conn.held.Add(-int64(c.held))
+		c.held = 0
 	}
 	c.end(context.Canceled)
 }
@@ -222,14 +246,16 @@ func (c *call) encodeResponse(m transport.Message, err error, empty bool) *buffe
 		b := newBuffer(headerLen + 512)
 		h := header{typ: typeRsp, call: c.id}
 		b.b = c.appendReply(b.b[:headerLen], &h, m.Codec.Name())
-		head := len(b.b)
+		body := len(b.b)
 		b.b, err = appendValue(b.b, m)
-		n, limit := len(b.b)-head, min(int(c.conn.theirs.maxMessage), c.conn.cfg.MaxMessage)
+		n, limit := len(b.b)-body, min(int(c.conn.theirs.maxMessage), c.conn.cfg.MaxMessage)
 		switch {
 		case err != nil:
 			err = errors.Wrap(listenerId, errors.CodeInternal, err)
 		case n > limit:
 			err = tooLarge(listenerId, "response", n, limit)
+		case body-headerLen > 2*sectionLen+int(c.conn.theirs.maxMeta):
+			err = tooMuchMeta(body-headerLen, int(c.conn.theirs.maxMeta))
 		default:
 			h.length = uint32(len(b.b) - headerLen)
 			h.put(b.b)
@@ -253,13 +279,26 @@ func (c *call) encodeResponse(m transport.Message, err error, empty bool) *buffe
 		}
 		b.b = appendError(b.b, e)
 		if len(b.b) > headerLen+int(c.conn.theirs.maxMeta) { // a text or details without measure
-			b.b = appendError(b.b[:headerLen], &errors.Error{Id: e.Id, Code: e.Code, Status: e.Status, Detail: e.Detail[:min(len(e.Detail), 1024)]})
+			b.b = appendError(b.b[:headerLen], &errors.Error{Id: head(e.Id), Code: e.Code, Status: head(e.Status), Detail: head(e.Detail)})
 			h.flags &^= flagMeta | flagTrailer
 		}
 	}
 	h.length = uint32(len(b.b) - headerLen)
 	h.put(b.b)
 	return b
+}
+
+// head returns the beginning of a text that is too long for an error.
+func head(s string) string {
+	if len(s) <= 1024 {
+		return s
+	}
+	return strings.ToValidUTF8(s[:1024], "")
+}
+
+// tooMuchMeta is the error for reply metadata over the caller's limit.
+func tooMuchMeta(n, limit int) error {
+	return errors.NewCode(listenerId, errors.CodeResourceExhausted, "the metadata of the reply is %d bytes, the caller takes %d", n, limit)
 }
 
 // appendValue encodes a message. What panics here is the program's own
@@ -285,16 +324,16 @@ func (c *call) appendReply(dst []byte, h *header, ctype string) []byte {
 	if reply == nil && ctype == "" {
 		return dst
 	}
-	var head, trail metadata.Header
+	var first, trail metadata.Header
 	if reply != nil {
 		trail = reply.Trailer()
 		if c.stream == nil || c.stream.headOnce() {
-			head = reply.Header()
+			first = reply.Header()
 		}
 	}
-	if len(head) > 0 || ctype != "" {
+	if len(first) > 0 || ctype != "" {
 		h.flags |= flagMeta
-		dst = appendMeta(dst, head, ctype)
+		dst = appendMeta(dst, first, ctype)
 	}
 	if len(trail) > 0 {
 		h.flags |= flagTrailer

@@ -29,6 +29,7 @@ type Caller struct {
 	free  []uint16 // the last is the next to use
 	live  int
 	why   error // why no new calls are made; nil while they are
+	over  bool  // the connection has ended
 	sweepTimer
 }
 
@@ -43,6 +44,8 @@ type slot struct {
 	deadline int64 // nanoseconds from the caller's base; 0 is none
 	ready    chan struct{}
 	stream   *stream // not nil while the slot is a stream's
+	opening  bool    // the stream's OPEN has not been sent
+	early    bool    // the stream was given up before that
 
 	// The outcome, the waiting goroutine's once it has the token.
 	h    header
@@ -241,7 +244,7 @@ func (c *Caller) encodeRequest(h header, r transport.Request, deadline time.Time
 		h.flags |= flagMeta
 		b.b = appendMeta(b.b, r.Header, ctype)
 	}
-	if h.typ == typeReq {
+	if h.typ == typeReq && r.Message.Codec != nil {
 		head := len(b.b)
 		var err error
 		if b.b, err = r.Message.Codec.Append(b.b, r.Message.Value); err != nil {
@@ -299,10 +302,10 @@ func (c *Caller) take(deadline time.Time) (*slot, error) {
 func (c *Caller) give(s *slot) {
 	c.mu.Lock()
 	s.gen++
-	s.stream = nil
+	s.stream, s.opening, s.early = nil, false, false
 	c.free = append(c.free, s.index)
 	c.live--
-	last := c.live == 0 && c.why != nil
+	last := c.live == 0 && c.why != nil && !c.over
 	c.mu.Unlock()
 	if last { // the peer has gone away and this was the last it was to finish
 		c.end(c, c.why)
@@ -322,7 +325,16 @@ func (c *Caller) abandon(s *slot) bool {
 }
 
 // cancel tells the peer that a call has been given up, and frees its slot.
+// While a stream's OPEN is still to be sent that is left to Open: a CANCEL
+// must not overtake it.
 func (c *Caller) cancel(s *slot) {
+	c.mu.Lock()
+	s.early = s.opening
+	early := s.early
+	c.mu.Unlock()
+	if early {
+		return
+	}
 	// If this fails the connection has ended, and the call with it.
 	_ = c.control(header{typ: typeCancel, call: s.id()})
 	c.give(s)
@@ -457,6 +469,13 @@ func (c *Caller) deliver(h header, payload []byte, own *buffer, err error) {
 		}
 		return
 	}
+	if err == nil && s.deadline != 0 && int64(c.r.began.Sub(c.base)) >= s.deadline {
+		// It came too late, whether or not the timer has noticed yet.
+		if own != nil {
+			own.Release()
+		}
+		own, err = nil, context.DeadlineExceeded
+	}
 	if st := s.stream; st != nil {
 		s.waiting = false
 		c.mu.Unlock()
@@ -499,6 +518,7 @@ func (c *Caller) wentAway(h header, text []byte) error {
 func (c *Caller) lost(err error) {
 	err = fmt.Errorf("%w: %s: %w", transport.ErrLost, c.peer.Remote, err)
 	c.mu.Lock()
+	c.over = true
 	if c.why == nil {
 		c.why = err
 	}
@@ -610,7 +630,7 @@ func (c *Caller) sweep() {
 // silence says whether to ask the peer if it is there, or to give it up. The
 // lock is held.
 func (c *Caller) silence(now int64) (ping, dead bool) {
-	if c.heard.Swap(false) || c.live == 0 {
+	if c.r.heard.Swap(false) || c.live == 0 {
 		c.pinged = 0
 		c.lastHeard = now
 		return false, false
@@ -621,6 +641,10 @@ func (c *Caller) silence(now int64) (ping, dead bool) {
 		c.pinged = now
 		return true, false
 	case c.pinged != 0 && now-c.pinged >= quiet:
+		if c.w.working() { // the PING may still be behind other frames; the stall timeout watches over these
+			c.pinged = now
+			return false, false
+		}
 		return false, true
 	}
 	return false, false

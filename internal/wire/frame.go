@@ -81,6 +81,7 @@ const (
 	maxSlots       = 1 << 16  // slots that an id can name
 	quantum        = 16 << 10 // bytes of payload of one DATA frame
 	skipFactor     = 16       // a body this many times too large is not skipped but an error
+	maxCredit      = 1 << 30  // bytes of a stream that may be on their way
 	sectionLen     = 4        // bytes of a timeout and of the length of a metadata section
 	assumedCalls   = 1024     // MAX_CALLS before SETTINGS has come
 	assumedMessage = 4 << 20
@@ -188,13 +189,13 @@ func parseSettings(b []byte) (settings, error) {
 		v := binary.LittleEndian.Uint32(b[2:])
 		switch binary.LittleEndian.Uint16(b) {
 		case setMaxMessage:
-			s.maxMessage = v
+			s.maxMessage = min(v, maxCredit)
 		case setMaxCalls:
 			s.maxCalls = min(v, maxSlots)
 		case setWindow:
-			s.window = min(v, 1<<30)
+			s.window = min(v, maxCredit)
 		case setMaxMeta:
-			s.maxMeta = v
+			s.maxMeta = min(v, maxCredit)
 		}
 	}
 	return s, nil

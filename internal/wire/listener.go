@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-9a4e2794/micro/errors"
@@ -132,8 +133,12 @@ func (l *Listener) Shutdown(ctx context.Context) error {
 	for _, c := range conns {
 		select {
 		case <-c.drained:
-			c.w.settled(ctx)
 		case <-ctx.Done():
+		}
+		select {
+		case <-c.drained:
+			c.w.settled(ctx)
+		default:
 			err = ctx.Err()
 		}
 	}
@@ -180,13 +185,18 @@ type serverConn struct {
 	calls   []*call // by slot
 	live    int     // calls under way
 	streams int
-	held    int     // request bytes of unary calls under way
 	queue   []*call // wait for a worker; served from head
 	head    int
 	waking  bool // a worker has been called and has not come yet
-	going   bool // GOAWAY has been sent
+	greeted bool // this side's greeting has been sent
 	over    bool // the connection has ended
 	drained chan struct{}
+	empty   bool // drained has been closed
+
+	going    atomic.Bool  // no more calls are taken; set under mu
+	held     atomic.Int64 // request bytes of unary calls that have not been let go
+	replying atomic.Int32 // calls off the connection whose RSP has not been sent
+	narrow   sync.Mutex   // held by the response that waits while the peer does not read
 }
 
 // method is a method that the caller has named, and what serves it.
@@ -207,6 +217,13 @@ func (c *serverConn) serve() {
 	}
 	switch {
 	case err == nil:
+		c.mu.Lock()
+		c.greeted = true
+		going := c.going.Load()
+		c.mu.Unlock()
+		if going {
+			c.goAway(goAwayDrain, stopping)
+		}
 		c.read(c)
 		return
 	case err == errVersion:
@@ -220,14 +237,30 @@ func (c *serverConn) serve() {
 // drain tells the peer to make no more calls here.
 func (c *serverConn) drain() {
 	c.mu.Lock()
-	first := !c.going
-	c.going = true
-	if first && (c.live == 0 || c.over) {
-		close(c.drained)
-	}
+	first := !c.going.Swap(true) && c.greeted
+	c.checkDrained()
 	c.mu.Unlock()
 	if first {
-		c.goAway(goAwayDrain, "the service is stopping")
+		c.goAway(goAwayDrain, stopping)
+	}
+}
+
+const stopping = "the service is stopping"
+
+// checkDrained closes drained when the last call has ended. The lock is held.
+func (c *serverConn) checkDrained() {
+	if c.going.Load() && !c.empty && (c.over || c.live == 0 && c.replying.Load() == 0) {
+		c.empty = true
+		close(c.drained)
+	}
+}
+
+// replied is called when the RSP of a finished call has been sent.
+func (c *serverConn) replied() {
+	if c.replying.Add(-1) == 0 && c.going.Load() {
+		c.mu.Lock()
+		c.checkDrained()
+		c.mu.Unlock()
 	}
 }
 
@@ -387,23 +420,26 @@ func (c *serverConn) admit(k *call) error {
 	switch {
 	case c.over:
 		c.mu.Unlock()
+		k.held = 0
 		k.release()
 		return nil
 	case slot < len(c.calls) && c.calls[slot] != nil:
 		c.mu.Unlock()
+		k.held = 0
 		k.release()
 		return protocolErrorf("call %#x in a slot that is taken", k.id)
-	case c.going:
-		code, why = errors.CodeUnavailable, "the service is stopping"
-	case slot >= c.cfg.MaxCalls || c.live >= c.cfg.MaxCalls:
+	case c.going.Load():
+		code, why = errors.CodeUnavailable, stopping
+	case slot >= c.cfg.MaxCalls || c.live >= c.cfg.MaxCalls || c.live+int(c.replying.Load()) >= 2*c.cfg.MaxCalls:
 		why = fmt.Sprintf("the connection has %d calls under way", c.live)
 	case k.stream != nil && c.streams >= c.cfg.MaxStreams:
 		why = fmt.Sprintf("the connection has %d streams under way", c.streams)
-	case c.held+k.held > c.cfg.MaxHeld:
-		why = fmt.Sprintf("the calls under way on the connection hold %d bytes", c.held)
+	case k.held > 0 && c.held.Load()+int64(k.held) > int64(c.cfg.MaxHeld):
+		why = fmt.Sprintf("the calls under way on the connection hold %d bytes", c.held.Load())
 	}
 	if why != "" {
 		c.mu.Unlock()
+		k.held = 0
 		k.release()
 		return c.refuse(k.id, code, "%s", why)
 	}
@@ -412,7 +448,9 @@ func (c *serverConn) admit(k *call) error {
 	}
 	c.calls[slot] = k
 	c.live++
-	c.held += k.held
+	if k.held > 0 {
+		c.held.Add(int64(k.held))
+	}
 	if k.stream != nil {
 		c.streams++
 	}
@@ -453,32 +491,33 @@ func (c *serverConn) work() {
 		if wake {
 			c.waking = true
 		}
+		gone := k.gone
 		c.mu.Unlock()
 		if wake {
 			c.l.crew.run(c)
 		}
-		k.run()
+		k.run(gone)
 	}
 }
 
 // finish takes a call that has been served off the connection. It reports
-// whether its caller still waits for the answer.
+// whether its caller still waits for the answer, and replied must be called
+// when that has been sent. The slot is free before: the caller may use it again
+// as soon as it has the answer.
 func (c *serverConn) finish(k *call) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.held -= k.held
 	if k.stream != nil {
 		c.streams--
 	}
-	if !k.gone {
-		c.calls[k.id&(maxSlots-1)] = nil
+	c.live--
+	if k.gone {
+		c.checkDrained()
+		return false
 	}
-	if c.live--; c.live == 0 {
-		if c.going && !c.over {
-			close(c.drained)
-		}
-	}
-	return !k.gone
+	c.calls[k.id&(maxSlots-1)] = nil
+	c.replying.Add(1)
+	return true
 }
 
 // cancelled handles a CANCEL.
@@ -509,9 +548,7 @@ func (c *serverConn) lost(error) {
 			ended = append(ended, k)
 		}
 	}
-	if c.going && c.live > 0 {
-		close(c.drained)
-	}
+	c.checkDrained()
 	c.mu.Unlock()
 	for _, k := range ended {
 		k.end(context.Canceled)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -18,6 +19,9 @@ type reader struct {
 	raw   syscall.RawConn // nil: read with waiting
 	stall time.Duration
 	began time.Time // of the last read that brought something
+
+	// heard says that bytes have come since it was last set to false.
+	heard atomic.Bool
 
 	buf        *buffer // nil while the connection is idle
 	start, end int     // what is unread in buf
@@ -72,6 +76,9 @@ func (r *reader) fill(mid bool) error {
 		}
 	} else if err := r.raw.Read(r.readFn); err != nil {
 		return err
+	}
+	if r.n > 0 && !r.heard.Load() {
+		r.heard.Store(true)
 	}
 	r.end += r.n
 	r.n = 0
@@ -150,6 +157,7 @@ func (r *reader) payload(n int) (p []byte, own *buffer, err error) {
 		r.timed = true
 		m, err := r.conn.Read(own.b[have:])
 		have += m
+		r.heard.Store(true)
 		if err != nil && have < n {
 			own.Release()
 			if err == io.EOF {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/seed-9a4e2794/micro/transport"
@@ -23,8 +22,6 @@ type session struct {
 	// theirs is what the peer accepts. The reader writes it once, before the
 	// session is used by others.
 	theirs settings
-	// heard says that a frame has come since it was last set to false.
-	heard atomic.Bool
 	// group holds the reader and the writer's flusher.
 	group sync.WaitGroup
 
@@ -112,9 +109,6 @@ func (s *session) readFrames(h handler) error {
 		if err != nil {
 			return err
 		}
-		if !s.heard.Load() {
-			s.heard.Store(true)
-		}
 		limit, skip := h.limit(f)
 		if int64(f.length) > int64(limit) {
 			if !skip || int64(f.length) > skipFactor*int64(limit) {
@@ -189,7 +183,7 @@ func (s *session) end(h handler, err error) {
 	})
 }
 
-// parseNumber reads a uvarint string followed by a string: a NAME's payload
+// parseNameStrings reads a uvarint string followed by a string: a NAME's payload
 // after its flags.
 func parseNameStrings(b []byte) (service, endpoint string, err error) {
 	n, k := binary.Uvarint(b)

@@ -27,17 +27,21 @@ type stream struct {
 
 	// Receiving. What is in the inbox and in part has been paid for with
 	// credit and is given back when it is taken, or joined to a part.
-	inbox   []inbound
-	first   int     // of the inbox
-	part    *buffer // the message whose end has not come
-	owed    int     // credit to give back
-	granted int     // credit the peer has
-	recvErr error   // what Recv returns when the inbox is empty
-	head    metadata.Header
-	headed  chan struct{} // closed when head is known, at the caller
-	hasHead bool
-	trail   metadata.Header
-	news    chan struct{} // a token when there is something for Recv
+	inbox []inbound
+	first int     // of the inbox
+	part  *buffer // the message whose end has not come
+	// partCost is what of part has not been given back: credit for parts is
+	// given only while no whole message waits, or large messages that nobody
+	// takes would each bring the credit for the next.
+	partCost int
+	owed     int   // credit to give back
+	granted  int   // credit the peer has
+	recvErr  error // what Recv returns when the inbox is empty
+	head     metadata.Header
+	headed   chan struct{} // closed when head is known, at the caller
+	hasHead  bool
+	trail    metadata.Header
+	news     chan struct{} // a token when there is something for Recv
 
 	// Sending.
 	credit   int
@@ -111,12 +115,14 @@ func (c *Caller) Open(ctx context.Context, r transport.Request) (transport.Socke
 		_, err := c.outcome(s)
 		return nil, err
 	}
-	s.stream = st
+	s.stream, s.opening = st, true
 	c.mu.Unlock()
 	h.call = st.id
 	h.put(b.b)
-	if err := c.w.send(ctx, deadline, b); err != nil {
-		if c.abandon(s) {
+	err = c.w.send(ctx, deadline, b)
+	ours, early := c.opened(s, st, err == nil)
+	if err != nil {
+		if ours {
 			c.give(s)
 		}
 		st.drop()
@@ -125,10 +131,31 @@ func (c *Caller) Open(ctx context.Context, r transport.Request) (transport.Socke
 		}
 		return nil, errors.Refuse(callerId, errors.CodeUnavailable, "the connection to %s has ended: %v", c.peer.Remote, err)
 	}
+	if early {
+		c.cancel(s)
+	}
 	if err := ctx.Err(); err != nil { // it may have ended before the slot was the stream's
 		st.giveUp(contextCode(err), err)
 	}
 	return st, nil
+}
+
+// opened notes that a stream's OPEN has been sent, or could not be: then
+// nobody else ends the stream any more. ours reports whether the slot is still
+// the stream's to give, early whether the stream was given up meanwhile.
+func (c *Caller) opened(s *slot, st *stream, sent bool) (ours, early bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.stream != st {
+		return false, false // it has ended, and its slot may be another's
+	}
+	early = s.early
+	ours = early || s.waiting
+	s.opening, s.early = false, false
+	if !sent {
+		s.waiting = false
+	}
+	return ours, early
 }
 
 // Context implements transport.Socket.
@@ -150,6 +177,9 @@ func (st *stream) Remote() string { return st.s.peer.Remote }
 func (st *stream) Send(m transport.Message) error {
 	if st.unary {
 		return stderr("a unary call is answered with Finish")
+	}
+	if m.Codec == nil {
+		return stderr("a message to send needs a codec")
 	}
 	st.sendMu.Lock()
 	defer st.sendMu.Unlock()
@@ -299,6 +329,10 @@ func (st *stream) sendHead(ctype string) error {
 	}
 	b := newBuffer(headerLen + metaSize(head))
 	b.b = appendMeta(b.b[:headerLen], head, ctype)
+	if n, limit := len(b.b)-headerLen-sectionLen, int(st.s.theirs.maxMeta); n > limit {
+		b.Release()
+		return tooMuchMeta(n, limit)
+	}
 	header{typ: typeHead, flags: flagMeta, call: st.id, length: uint32(len(b.b) - headerLen)}.put(b.b)
 	if err := st.s.w.send(st.ctx, time.Time{}, b); err != nil {
 		return st.sendError(err)
@@ -347,6 +381,8 @@ func (st *stream) Recv() (transport.Body, error) {
 			st.inbox[st.first] = inbound{}
 			if st.first++; st.first == len(st.inbox) {
 				st.inbox, st.first = st.inbox[:0], 0
+				m.cost += st.partCost
+				st.partCost = 0
 			}
 			grant := st.give(m.cost)
 			st.mu.Unlock()
@@ -431,9 +467,9 @@ func (st *stream) frame(h header, payload []byte) error {
 		return st.data(h, payload)
 	case typeWindow:
 		st.mu.Lock()
-		if h.aux > 1<<30 || st.credit > 1<<30 {
+		if int64(st.credit)+int64(h.aux) > maxCredit {
 			st.mu.Unlock()
-			return protocolErrorf("WINDOW gives credit beyond %d", 1<<30)
+			return protocolErrorf("WINDOW gives credit beyond %d", maxCredit)
 		}
 		st.credit += int(h.aux)
 		st.mu.Unlock()
@@ -488,13 +524,18 @@ func (st *stream) data(h header, payload []byte) error {
 	}
 	st.part.b = append(st.part.b, payload...)
 	if h.flags&flagMore != 0 {
-		grant := st.give(cost)
+		grant := 0
+		if st.first == len(st.inbox) {
+			grant = st.give(cost)
+		} else {
+			st.partCost += cost
+		}
 		st.mu.Unlock()
 		st.grant(grant)
 		return nil
 	}
-	st.inbox = append(st.inbox, inbound{b: st.part, codec: h.codec, cost: cost})
-	st.part = nil
+	st.inbox = append(st.inbox, inbound{b: st.part, codec: h.codec, cost: cost + st.partCost})
+	st.part, st.partCost = nil, 0
 	st.mu.Unlock()
 	signal(st.news)
 	return nil
@@ -563,8 +604,6 @@ func (st *stream) Finish(last *transport.Message, err error) error {
 	if st.call == nil {
 		return stderr("only the listener's side finishes a call")
 	}
-	st.sendMu.Lock()
-	defer st.sendMu.Unlock()
 	st.mu.Lock()
 	done := st.finished
 	st.finished, st.closed = true, true
@@ -572,18 +611,24 @@ func (st *stream) Finish(last *transport.Message, err error) error {
 	if done {
 		return nil
 	}
+	signal(st.room) // a Send that waits for credit holds sendMu
+	st.sendMu.Lock()
+	defer st.sendMu.Unlock()
 	sc := st.call.conn
 	waits := sc.finish(st.call)
-	defer st.discard(io.EOF)
+	defer func() {
+		st.discard(stderr("the call has been finished"))
+		st.call.end(context.Canceled)
+	}()
 	if !waits {
-		return st.ctx.Err()
+		return stderr("the caller has given up")
 	}
+	defer sc.replied()
 	var m transport.Message
 	if last != nil {
 		m = *last
 	}
-	b := st.call.encodeResponse(m, err, last == nil)
-	if err := st.s.w.send(context.Background(), time.Time{}, b); err != nil {
+	if err := st.call.sendResponse(m, err, last == nil); err != nil {
 		return st.sendError(err)
 	}
 	return nil
@@ -606,6 +651,7 @@ func (st *stream) discard(err error) {
 	if st.recvErr == nil {
 		st.recvErr = err
 	}
+	signal(st.news)
 }
 
 // Reset implements transport.Socket.
@@ -670,8 +716,11 @@ func (c *Caller) streamEnded(s *slot, st *stream, h header, own *buffer, err err
 	c.give(s)
 	reply, err := c.reply(h, own)
 	st.mu.Lock()
-	if len(reply.Header) > 0 {
+	if !st.hasHead {
 		st.head = reply.Header
+	} else if t, ok := reply.Header.Get(contentTypeKey); ok { // the last message's; the rest came before
+		st.head = st.head.Clone()
+		st.head.Set(contentTypeKey, t)
 	}
 	st.trail = reply.Trailer
 	st.mu.Unlock()

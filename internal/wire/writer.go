@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -13,9 +15,10 @@ import (
 const (
 	// maxPending is how many bytes may wait to be written before senders wait.
 	maxPending = 1 << 20
-	// maxControl is how many may wait before frames that cannot wait, such as
-	// answers to PING, break the connection: the peer sends and does not read.
-	maxControl = 2 * maxPending
+	// maxControl is how many bytes of frames that cannot wait, such as answers
+	// to PING, may be pending before they break the connection: the peer sends
+	// and does not read.
+	maxControl = maxPending
 	// largeFrame is the length from which a frame's own buffer is written
 	// instead of a copy among the small ones.
 	largeFrame = 16 << 10
@@ -25,8 +28,13 @@ const (
 	// yieldBelow: a leader yields once before it writes if less than this is
 	// pending and the last batch held more than one frame.
 	yieldBelow = 4 << 10
-	// keepSpare is the largest small-frame buffer kept for the next batch.
-	keepSpare = 64 << 10
+	// chunkSize is how many bytes of small frames are gathered in one buffer,
+	// and so the most that one write takes. What is pending grows by buffers of
+	// the pools and not by ever larger slices: at hundreds of senders those
+	// would be most of what the process allocates and copies.
+	chunkSize = 64 << 10
+	// keepList is the longest list of buffers kept for the next batch.
+	keepList = 64
 	// writeChunk is how much is written under one stall timeout.
 	writeChunk = 256 << 10
 )
@@ -52,33 +60,70 @@ type writer struct {
 	werr  error
 	tryFn func(fd uintptr) bool
 
+	full atomic.Bool // so much is pending that senders wait; set under mu
+
 	mu    sync.Mutex
 	pend  batch
-	spare []byte
+	spare []*buffer     // an empty list for the next batch
 	rest  batch         // what the flusher is to write first
 	busy  bool          // there is a leader or a flusher
 	last  int           // frames of the last batch
+	size  int           // bytes of the last batch
 	err   error         // why nothing more is written
 	space chan struct{} // closed when there is room again; nil when nobody waits
 	quiet chan struct{} // closed when all is written; nil when nobody waits
 }
 
-// batch is frames in order: small ones one after the other in one slice, large
-// ones in their own buffers between them.
+// batch is frames in order: small ones one after the other in shared buffers,
+// large ones in their own buffers between them.
 type batch struct {
-	small  []byte
-	large  []cut
+	bufs   []*buffer
+	open   bool // the last of bufs is shared and may take more
 	frames int
 	size   int
+	urgent int // of size, the bytes of frames that cannot wait
 
-	// How much of small, of large, and of the first of large is written.
-	smallDone, largeDone, cutDone int
+	// What is written: bufs before first, and done bytes of that one.
+	first, done int
 }
 
-// cut says that a large frame comes before small[at].
-type cut struct {
-	at int
-	b  *buffer
+// add puts the frame in f at the end and takes f over. hint is how many bytes
+// the batch will come to, as far as one can know.
+func (b *batch) add(f *buffer, hint int) {
+	if len(f.b) < largeFrame {
+		b.copy(f.b, hint)
+		f.Release()
+		return
+	}
+	b.frames++
+	b.size += len(f.b)
+	b.bufs = append(b.bufs, f)
+	b.open = false
+}
+
+// copy puts a copy of a small frame at the end.
+func (b *batch) copy(p []byte, hint int) {
+	b.frames++
+	b.size += len(p)
+	if b.open {
+		last := b.bufs[len(b.bufs)-1]
+		n := len(last.b) + len(p)
+		if n <= cap(last.b) {
+			last.b = append(last.b, p...)
+			return
+		}
+		if n <= chunkSize {
+			wider := newBuffer(n)
+			wider.b = append(append(wider.b, last.b...), p...)
+			b.bufs[len(b.bufs)-1] = wider
+			last.Release()
+			return
+		}
+	}
+	c := newBuffer(max(len(p), min(hint, chunkSize)))
+	c.b = append(c.b, p...)
+	b.bufs = append(b.bufs, c)
+	b.open = true
 }
 
 func (w *writer) init(conn net.Conn, stall time.Duration, group *sync.WaitGroup, lost func(error)) {
@@ -111,14 +156,38 @@ func (w *writer) send(ctx context.Context, deadline time.Time, b *buffer) error 
 // control sends a frame that cannot wait.
 func (w *writer) control(b *buffer) error {
 	w.mu.Lock()
-	if w.pend.size >= maxControl && w.err == nil {
+	if w.pend.urgent >= maxControl && w.err == nil {
 		w.mu.Unlock()
 		b.Release()
 		err := errors.New("the peer sends but does not read")
 		w.fail(err)
 		return err
 	}
+	w.pend.urgent += len(b.b)
 	return w.enqueue(b)
+}
+
+// ready waits until a sender would not have to wait, or writing has ended.
+func (w *writer) ready() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.pend.size >= maxPending && w.err == nil {
+		if w.space == nil {
+			w.space = make(chan struct{})
+		}
+		space := w.space
+		w.mu.Unlock()
+		<-space
+		w.mu.Lock()
+	}
+	return w.err
+}
+
+// working reports whether something is being written or waits for it.
+func (w *writer) working() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.busy
 }
 
 // enqueue adds a frame and, if nobody writes, writes. It is called with the
@@ -130,13 +199,9 @@ func (w *writer) enqueue(b *buffer) error {
 		b.Release()
 		return err
 	}
-	w.pend.frames++
-	w.pend.size += len(b.b)
-	if len(b.b) >= largeFrame {
-		w.pend.large = append(w.pend.large, cut{len(w.pend.small), b})
-	} else {
-		w.pend.small = append(w.pend.small, b.b...)
-		b.Release()
+	w.pend.add(b, w.size)
+	if w.pend.size >= maxPending {
+		w.full.Store(true)
 	}
 	if w.busy {
 		w.mu.Unlock()
@@ -163,9 +228,7 @@ func (w *writer) hold(frames []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err == nil {
-		w.pend.small = append(w.pend.small, frames...)
-		w.pend.size += len(frames)
-		w.pend.frames++
+		w.pend.copy(frames, w.size)
 	}
 }
 
@@ -208,9 +271,12 @@ func (w *writer) lead() {
 // space.
 func (w *writer) take() batch {
 	b := w.pend
-	w.last = b.frames
-	w.pend = batch{small: w.spare}
+	w.last, w.size = b.frames, b.size
+	w.pend = batch{bufs: w.spare}
 	w.spare = nil
+	if w.full.Load() {
+		w.full.Store(false)
+	}
 	if w.space != nil {
 		close(w.space)
 		w.space = nil
@@ -218,20 +284,10 @@ func (w *writer) take() batch {
 	return b
 }
 
-// recycle keeps the slice of a batch that has been written.
+// recycle keeps the list of a batch that has been written.
 func (w *writer) recycle(b batch) {
-	if w.spare == nil && cap(b.small) <= keepSpare {
-		w.spare = b.small[:0]
-	}
-}
-
-// idle lets go of the memory kept for the next batch.
-func (w *writer) idle() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.spare = nil
-	if w.pend.frames == 0 {
-		w.pend.small = nil
+	if w.spare == nil && cap(b.bufs) <= keepList {
+		w.spare = b.bufs[:0]
 	}
 }
 
@@ -253,36 +309,23 @@ func (w *writer) writeNow(b *batch) error {
 }
 
 // next returns the bytes to write next.
-func (b *batch) next() []byte {
-	if b.largeDone == len(b.large) {
-		return b.small[b.smallDone:]
-	}
-	if c := b.large[b.largeDone]; c.at == b.smallDone {
-		return c.b.b[b.cutDone:]
-	}
-	return b.small[b.smallDone:b.large[b.largeDone].at]
-}
+func (b *batch) next() []byte { return b.bufs[b.first].b[b.done:] }
 
 // advance takes n bytes off the front, all within what next returned.
 func (b *batch) advance(n int) {
-	if b.largeDone < len(b.large) && b.large[b.largeDone].at == b.smallDone {
-		c := b.large[b.largeDone]
-		if b.cutDone += n; b.cutDone == len(c.b.b) {
-			c.b.Release()
-			b.large[b.largeDone].b = nil
-			b.largeDone, b.cutDone = b.largeDone+1, 0
-		}
-	} else {
-		b.smallDone += n
+	if b.done += n; b.done < len(b.bufs[b.first].b) {
+		return
 	}
-	if b.smallDone == len(b.small) && b.largeDone == len(b.large) {
+	b.bufs[b.first].Release()
+	b.bufs[b.first] = nil
+	if b.first, b.done = b.first+1, 0; b.first == len(b.bufs) {
 		b.frames = 0
 	}
 }
 
 func (b *batch) release() {
-	for _, c := range b.large[b.largeDone:] {
-		c.b.Release()
+	for _, f := range b.bufs[b.first:] {
+		f.Release()
 	}
 	*b = batch{}
 }
@@ -331,6 +374,8 @@ func (w *writer) flush() {
 			return
 		}
 		w.mu.Lock()
+		w.recycle(b)
+		b = batch{}
 	}
 	w.rests()
 	w.mu.Unlock()
@@ -357,10 +402,10 @@ func (w *writer) writeAll(b *batch) error {
 			return err
 		}
 		n, err := w.conn.Write(part)
-		if err != nil {
+		b.advance(n)
+		if err != nil && (n == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
 			return err
 		}
-		b.advance(n)
 	}
 	return w.conn.SetWriteDeadline(time.Time{})
 }

@@ -1,0 +1,7 @@
+package brokertest
+
+import "slices"
+
+func cases() []testCase {
+	return slices.Concat(deliveryCases(), lifeCases(), handlerCases(), promiseCases())
+}

@@ -1,0 +1,273 @@
+// Package cmd reads the settings of a service from the command line and from
+// the environment. A flag goes before its variable.
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+)
+
+// Cmd is the command line of a service.
+type Cmd interface {
+	// App returns the command, to which a program may add flags before Init.
+	App() *cli.Command
+	// Init applies options and, at its first call, parses. It returns ErrHelp
+	// when help or the version was asked for and has been printed, and never
+	// exits the process.
+	Init(opts ...Option) error
+	Options() Options
+}
+
+// ErrHelp says that help has been printed and the program should end well.
+var ErrHelp = errors.New("help was asked for")
+
+// Options are the settings of a Cmd.
+type Options struct {
+	// Name, Description and Version are shown by help.
+	Name, Description, Version string
+	// Args are the arguments without the program's name. Nil with ArgsSet
+	// reads none; not set reads os.Args.
+	Args    []string
+	ArgsSet bool
+	// Settings is what has been read.
+	Settings Settings
+}
+
+// Option sets an Options.
+type Option func(*Options)
+
+// Name sets the name that help shows.
+func Name(n string) Option { return func(o *Options) { o.Name = n } }
+
+// Description sets the text that help shows.
+func Description(d string) Option { return func(o *Options) { o.Description = d } }
+
+// Version sets the version that help shows.
+func Version(v string) Option { return func(o *Options) { o.Version = v } }
+
+// Args sets the arguments; nil reads none, and no environment either.
+func Args(args []string) Option {
+	return func(o *Options) { o.Args, o.ArgsSet = args, true }
+}
+
+// Settings is what flags and environment say. What they do not say is nil.
+type Settings struct {
+	Client               *string
+	ClientRequestTimeout *time.Duration
+	ClientRetries        *int
+	ClientPoolSize       *int
+	ClientPoolTTL        *time.Duration
+	RegisterTTL          *time.Duration
+	RegisterInterval     *time.Duration
+	Server               *string
+	ServerName           *string
+	ServerVersion        *string
+	ServerID             *string
+	ServerAddress        *string
+	ServerAdvertise      *string
+	ServerMetadata       map[string]string
+	Broker               *string
+	BrokerAddress        []string
+	Registry             *string
+	RegistryAddress      []string
+	Selector             *string
+	Transport            *string
+	TransportAddress     []string
+}
+
+// NewCmd returns a command line with the flags that every service has.
+func NewCmd(opts ...Option) Cmd {
+	c := &command{opts: Options{Name: filepath.Base(os.Args[0])}}
+	for _, f := range opts {
+		f(&c.opts)
+	}
+	c.app = &cli.Command{
+		Name:            c.opts.Name,
+		HideHelpCommand: true,
+		Flags:           flags(),
+		// The library would exit the process, or print a second time.
+		ExitErrHandler: func(context.Context, *cli.Command, error) {},
+		OnUsageError:   func(_ context.Context, _ *cli.Command, err error, _ bool) error { return err },
+	}
+	return c
+}
+
+type command struct {
+	app    *cli.Command
+	opts   Options
+	parsed bool
+}
+
+func (c *command) App() *cli.Command { return c.app }
+func (c *command) Options() Options  { return c.opts }
+
+func (c *command) Init(opts ...Option) error {
+	for _, f := range opts {
+		f(&c.opts)
+	}
+	if c.parsed {
+		return nil
+	}
+	c.parsed = true
+	if c.opts.ArgsSet && c.opts.Args == nil {
+		return nil
+	}
+	args := c.opts.Args
+	if !c.opts.ArgsSet {
+		args = withoutTestFlags(os.Args[1:])
+	}
+	c.app.Name, c.app.Description, c.app.Version = c.opts.Name, c.opts.Description, c.opts.Version
+	// The library prints help by itself and returns no error; a program that
+	// goes on to serve would be a surprise.
+	helped := true
+	action := c.app.Action
+	c.app.Action = func(ctx context.Context, cc *cli.Command) error {
+		helped = false
+		var err error
+		if c.opts.Settings, err = read(cc); err != nil {
+			return err
+		}
+		if action != nil {
+			return action(ctx, cc)
+		}
+		return nil
+	}
+	if err := c.app.Run(context.Background(), append([]string{c.opts.Name}, args...)); err != nil {
+		return fmt.Errorf("command line: %w (--help lists the flags)", err)
+	}
+	if helped {
+		return ErrHelp
+	}
+	return nil
+}
+
+// withoutTestFlags drops what go test gives to a test binary.
+func withoutTestFlags(args []string) []string {
+	var out []string
+	for _, a := range args {
+		if strings.HasPrefix(a, "-test.") || strings.HasPrefix(a, "--test.") {
+			continue
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+// flags returns the flags of every service, with the names of go-micro v1.
+func flags() []cli.Flag {
+	str := func(name, usage string) cli.Flag {
+		return &cli.StringFlag{Name: name, Usage: usage, Sources: cli.EnvVars(envName(name))}
+	}
+	return []cli.Flag{
+		str("server_name", "name of the service, such as greeter"),
+		str("server_version", "version of the service, such as 1.1.0"),
+		str("server_id", "what tells the nodes of the service apart"),
+		str("server_address", "address to listen on, such as 127.0.0.1:8080; a port may be a range, 8000-8100"),
+		str("server_advertise", "address that others are told, such as 10.0.0.5:8080"),
+		&cli.StringSliceFlag{Name: "server_metadata", Usage: "what is registered with the node, `KEY=VALUE`; may be given again", Sources: cli.EnvVars(envName("server_metadata"))},
+		str("registry", "where services are found: local, static ..."),
+		str("registry_address", "addresses of the registry, with commas between"),
+		str("register_ttl", "how long a registration holds, in seconds or as 90s"),
+		str("register_interval", "how often it is renewed, in seconds or as 30s"),
+		str("broker", "what carries events: direct ..."),
+		str("broker_address", "addresses of the broker, with commas between"),
+		str("transport", "what carries calls: tcp ..."),
+		str("transport_address", "addresses of the transport, with commas between"),
+		str("selector", "what picks nodes: default, random, roundrobin"),
+		str("client", "protocol of the client: micro (rpc and mucp are the same)"),
+		str("server", "protocol of the server: micro (rpc and mucp are the same)"),
+		str("client_request_timeout", "time for a call with all its attempts, such as 500ms"),
+		str("client_retries", "largest number of further attempts"),
+		str("client_pool_size", "kept for programs that set it"),
+		str("client_pool_ttl", "kept for programs that set it"),
+	}
+}
+
+func envName(flag string) string { return "MICRO_" + strings.ToUpper(flag) }
+
+// read takes the settings from the parsed command line.
+func read(c *cli.Command) (Settings, error) {
+	var s Settings
+	var errs []error
+	text := func(name string, to **string) {
+		if c.IsSet(name) {
+			v := c.String(name)
+			*to = &v
+		}
+	}
+	number := func(name string, to **int) {
+		if !c.IsSet(name) {
+			return
+		}
+		n, err := strconv.Atoi(c.String(name))
+		if err != nil || n < 0 {
+			errs = append(errs, fmt.Errorf("--%s is %q, not a whole number from 0", name, c.String(name)))
+			return
+		}
+		*to = &n
+	}
+	duration := func(name string, to **time.Duration, unit time.Duration) {
+		if !c.IsSet(name) {
+			return
+		}
+		v := c.String(name)
+		d, err := time.ParseDuration(v)
+		if n, nerr := strconv.Atoi(v); nerr == nil && unit > 0 {
+			d, err = time.Duration(n)*unit, nil
+		}
+		if err != nil || d < 0 {
+			errs = append(errs, fmt.Errorf("--%s is %q, not a duration such as 30s", name, v))
+			return
+		}
+		*to = &d
+	}
+	list := func(name string, to *[]string) {
+		if c.IsSet(name) {
+			for _, a := range strings.Split(c.String(name), ",") {
+				if a = strings.TrimSpace(a); a != "" {
+					*to = append(*to, a)
+				}
+			}
+		}
+	}
+	text("client", &s.Client)
+	text("server", &s.Server)
+	text("server_name", &s.ServerName)
+	text("server_version", &s.ServerVersion)
+	text("server_id", &s.ServerID)
+	text("server_address", &s.ServerAddress)
+	text("server_advertise", &s.ServerAdvertise)
+	text("broker", &s.Broker)
+	text("registry", &s.Registry)
+	text("selector", &s.Selector)
+	text("transport", &s.Transport)
+	list("broker_address", &s.BrokerAddress)
+	list("registry_address", &s.RegistryAddress)
+	list("transport_address", &s.TransportAddress)
+	number("client_retries", &s.ClientRetries)
+	number("client_pool_size", &s.ClientPoolSize)
+	duration("client_request_timeout", &s.ClientRequestTimeout, 0)
+	duration("client_pool_ttl", &s.ClientPoolTTL, 0)
+	duration("register_ttl", &s.RegisterTTL, time.Second)
+	duration("register_interval", &s.RegisterInterval, time.Second)
+	for _, kv := range c.StringSlice("server_metadata") {
+		k, v, ok := strings.Cut(kv, "=")
+		if !ok || k == "" {
+			errs = append(errs, fmt.Errorf("--server_metadata is %q, not KEY=VALUE", kv))
+			continue
+		}
+		if s.ServerMetadata == nil {
+			s.ServerMetadata = make(map[string]string)
+		}
+		s.ServerMetadata[k] = v
+	}
+	return s, errors.Join(errs...)
+}

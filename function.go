@@ -1,0 +1,69 @@
+package micro
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/seed-9a4e2794/micro/server"
+)
+
+// NewFunction returns a function: Run ends when it has served one request or
+// event.
+func NewFunction(opts ...Option) Function {
+	f := new(function)
+	opts = append([]Option{RegisterTTL(time.Minute), RegisterInterval(30 * time.Second)}, opts...)
+	opts = append(opts, f.bound, WrapHandler(f.handler), WrapSubscriber(f.subscriber))
+	f.service = newService(opts...)
+	return f
+}
+
+type function struct {
+	*service
+	once sync.Once
+	end  context.CancelFunc
+}
+
+// bound makes the function end with its first request.
+func (f *function) bound(o *Options) {
+	parent := o.Context
+	if parent == nil {
+		parent = context.Background()
+	}
+	o.Context, f.end = context.WithCancel(parent)
+}
+
+// Done ends the function.
+func (f *function) Done() error {
+	f.once.Do(f.end)
+	return nil
+}
+
+func (f *function) Handle(v any) error { return RegisterHandler(f.Server(), v) }
+
+func (f *function) Subscribe(topic string, v any) error {
+	return RegisterSubscriber(topic, f.Server(), v)
+}
+
+func (f *function) handler(h server.HandlerFunc) server.HandlerFunc {
+	return func(ctx context.Context, req server.Request, rsp any) error {
+		if isDebug(req.Endpoint()) {
+			return h(ctx, req, rsp)
+		}
+		defer f.once.Do(f.end)
+		return h(ctx, req, rsp)
+	}
+}
+
+// isDebug reports whether an endpoint is one that every service has: asking
+// how a function is does not use it up.
+func isDebug(endpoint string) bool {
+	return len(endpoint) > 6 && endpoint[:6] == "Debug."
+}
+
+func (f *function) subscriber(s server.SubscriberFunc) server.SubscriberFunc {
+	return func(ctx context.Context, msg server.Message) error {
+		defer f.once.Do(f.end)
+		return s(ctx, msg)
+	}
+}

@@ -1,0 +1,299 @@
+package wire
+
+import (
+	"context"
+	stderrors "errors"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/seed-9a4e2794/micro/internal/leaktest"
+	"github.com/seed-9a4e2794/micro/transport"
+)
+
+// canned returns a caller over a pipe whose other end is spoken by hand.
+func canned(t testing.TB, cfg Config) (*Caller, *peer) {
+	t.Helper()
+	near, far := net.Pipe()
+	p := newPeer(t, far)
+	made := make(chan *Caller, 1)
+	go func() {
+		c, err := NewCaller(context.Background(), near, cfg)
+		if err != nil {
+			t.Errorf("NewCaller: %v", err)
+		}
+		made <- c
+	}()
+	p.greet2()
+	c := <-made
+	if c == nil {
+		t.FailNow()
+	}
+	t.Cleanup(func() { c.Close() })
+	return c, p
+}
+
+// greet2 greets a caller, which waits for the greeting while it sends its own.
+func (p *peer) greet2() {
+	p.t.Helper()
+	p.greeted()
+	p.bytes(greeting())
+}
+
+func TestLostConnectionEndsStreams(t *testing.T) {
+	leaktest.Check(t)
+	l := listenTCP(t, Config{}, unaries{"Echo": echoUnary}, nil)
+	c := callerOf(t, l, Config{})
+	s, err := c.Open(context.Background(), ask("Stream", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- l.Close() }()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := s.Recv()
+		ended <- err
+	}()
+	if err := within(t, ended); !stderrors.Is(err, transport.ErrLost) {
+		t.Errorf("Recv: %v, want ErrLost", err)
+	}
+	within(t, closed)
+	go func() { closed <- c.Close() }()
+	within(t, closed)
+}
+
+func TestClosingTheCallerEndsItsStreams(t *testing.T) {
+	leaktest.Check(t)
+	l := listenTCP(t, Config{}, nil, nil)
+	c := callerOf(t, l, Config{})
+	s, err := c.Open(context.Background(), ask("Stream", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- c.Close() }()
+	within(t, closed)
+	if _, err := s.Recv(); !stderrors.Is(err, transport.ErrClosed) {
+		t.Errorf("Recv: %v, want ErrClosed", err)
+	}
+}
+
+// slowValue is encoded only when it is let.
+type slowValue struct{ begun, go_ chan struct{} }
+
+type slowCodec struct{}
+
+func (slowCodec) Name() string { return "application/octet-stream" }
+func (slowCodec) Append(dst []byte, v any) ([]byte, error) {
+	s := v.(slowValue)
+	close(s.begun)
+	<-s.go_
+	return append(dst, "late"...), nil
+}
+func (slowCodec) Unmarshal([]byte, any) error { return nil }
+
+func TestShutdownWaitsForRepliesThatAreBeingEncoded(t *testing.T) {
+	leaktest.Check(t)
+	v := slowValue{make(chan struct{}), make(chan struct{})}
+	l := listenTCP(t, Config{}, unaries{"Slow": func(context.Context, transport.Body) (transport.Message, error) {
+		return transport.Message{Value: v, Codec: slowCodec{}}, nil
+	}}, nil)
+	c := callerOf(t, l, Config{})
+	got := make(chan error, 1)
+	go func() {
+		rsp, err := c.Call(context.Background(), ask("Slow", nil))
+		if err == nil && string(rsp.Body.Data) != "late" {
+			err = stderrors.New("another reply")
+		}
+		got <- err
+	}()
+	within(t, v.begun)
+	down := make(chan error, 1)
+	go func() { down <- l.Shutdown(context.Background()) }()
+	eventually(t, "the GOAWAY", func() bool { return c.Err() != nil })
+	select {
+	case err := <-down:
+		t.Errorf("Shutdown returned %v before the reply was sent", err)
+	case <-time.After(50 * time.Millisecond): // long enough for it to be wrong
+	}
+	close(v.go_)
+	if err := within(t, got); err != nil {
+		t.Errorf("the call: %v", err)
+	}
+	if err := within(t, down); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+}
+
+func TestControlFramesBehindALargeFrameDoNotEndTheConnection(t *testing.T) {
+	leaktest.Check(t)
+	c, p := canned(t, Config{})
+	// The peer reads slowly: a large request is under way, another waits.
+	ctx, cancel := context.WithCancel(context.Background())
+	results := make(chan error, 3)
+	for range 2 {
+		go func() {
+			rsp, err := c.Call(ctx, ask("Large", make([]byte, 3<<20)))
+			if err == nil {
+				rsp.Body.Release()
+			}
+			results <- err
+		}()
+	}
+	eventually(t, "both requests", func() bool {
+		c.w.mu.Lock()
+		defer c.w.mu.Unlock()
+		return c.w.pend.size >= 3<<20
+	})
+	cancel()
+	for range 2 {
+		if err := within(t, results); !stderrors.Is(err, context.Canceled) {
+			t.Errorf("a cancelled call: %v", err)
+		}
+	}
+	if err := c.Err(); err != nil {
+		t.Fatalf("the connection has ended: %v", err)
+	}
+	go func() {
+		for {
+			h, _, err := p.next()
+			if err != nil {
+				return
+			}
+			if h.typ == typeReq && h.length < 1<<20 {
+				if _, err := p.conn.Write(appendFrame(nil, header{typ: typeRsp, codec: 3, call: h.call}, "ok")); err != nil {
+					return
+				}
+			}
+		}
+	}()
+	rsp, err := c.Call(context.Background(), ask("Small", nil))
+	if err != nil || string(rsp.Body.Data) != "ok" {
+		t.Fatalf("afterwards: %q, %v", rsp.Body.Data, err)
+	}
+	rsp.Body.Release()
+}
+
+func TestLargeMessagesNobodyTakesAreBounded(t *testing.T) {
+	leaktest.Check(t)
+	const message = 1 << 20
+	begun, go_ := make(chan struct{}), make(chan struct{})
+	l := listenTCP(t, Config{}, nil, func(s transport.Socket) {
+		close(begun)
+		<-go_
+		for {
+			body, err := s.Recv()
+			if err != nil {
+				_ = s.Finish(nil, nil)
+				return
+			}
+			body.Release()
+		}
+	})
+	c := callerOf(t, l, Config{})
+	s, err := c.Open(context.Background(), ask("Stream", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	within(t, begun)
+	var sent atomic.Int64
+	done := make(chan error, 1)
+	go func() {
+		for range 20 {
+			if err := s.Send(raw(make([]byte, message))); err != nil {
+				done <- err
+				return
+			}
+			sent.Add(1)
+		}
+		done <- s.CloseSend()
+	}()
+	// One message and a window's worth of the next; the window given back for
+	// the first must not let a third through.
+	eventually(t, "a first message", func() bool { return sent.Load() >= 1 })
+	select {
+	case <-done:
+		t.Errorf("20 messages of %d bytes were sent to a receiver that takes none", message)
+	case <-time.After(200 * time.Millisecond): // long enough for it to be wrong
+	}
+	if n := sent.Load(); n > 2 {
+		t.Errorf("%d messages of %d bytes were sent to a receiver that takes none", n, message)
+	}
+	close(go_)
+	if err := within(t, done); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestResetEndsASendThatWaits(t *testing.T) {
+	leaktest.Check(t)
+	result := make(chan error, 2)
+	l := listenTCP(t, Config{}, nil, func(s transport.Socket) {
+		sending := make(chan struct{})
+		go func() {
+			close(sending)
+			for {
+				if err := s.Send(raw(make([]byte, 10_000))); err != nil {
+					result <- err
+					return
+				}
+			}
+		}()
+		go func() {
+			_, err := s.Recv()
+			result <- err
+		}()
+		<-sending
+		st := s.(*stream)
+		eventually(t, "the sender waits", func() bool {
+			st.mu.Lock()
+			defer st.mu.Unlock()
+			return st.credit <= 0
+		})
+		s.Reset()
+		if s.Context().Err() == nil {
+			t.Error("after Reset the context has not ended")
+		}
+		for range 2 {
+			if err := within(t, result); err == nil {
+				t.Error("Send and Recv returned no error after Reset")
+			}
+		}
+	})
+	c := callerOf(t, l, Config{})
+	s, err := c.Open(context.Background(), ask("Stream", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the end", func() bool { return s.Context().Err() != nil })
+}
+
+func TestHeaderWithoutMeasureEndsItsOwnStreamOnly(t *testing.T) {
+	leaktest.Check(t)
+	l := listenTCP(t, Config{}, unaries{"Echo": echoUnary, "Meta": func(ctx context.Context, _ transport.Body) (transport.Message, error) {
+		setReply(ctx, 70<<10)
+		return raw(nil), nil
+	}}, func(s transport.Socket) {
+		setReply(s.Context(), 70<<10)
+		err := s.Send(raw([]byte("m")))
+		if err == nil {
+			t.Error("Send with a header over the limit returned no error")
+		}
+		_ = s.Finish(nil, err)
+	})
+	c := callerOf(t, l, Config{})
+	s, err := c.Open(context.Background(), ask("Stream", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Recv(); err == nil || !strings.Contains(err.Error(), "metadata") {
+		t.Errorf("Recv: %v", err)
+	}
+	if _, err := c.Call(context.Background(), ask("Meta", nil)); err == nil || !strings.Contains(err.Error(), "metadata") {
+		t.Errorf("Call: %v", err)
+	}
+	mustEcho(t, c, "alive")
+}

@@ -1,0 +1,259 @@
+package micro
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/seed-9a4e2794/micro/broker"
+	"github.com/seed-9a4e2794/micro/broker/direct"
+	brokermemory "github.com/seed-9a4e2794/micro/broker/memory"
+	"github.com/seed-9a4e2794/micro/client"
+	"github.com/seed-9a4e2794/micro/client/selector"
+	"github.com/seed-9a4e2794/micro/config/backend"
+	"github.com/seed-9a4e2794/micro/config/cmd"
+	"github.com/seed-9a4e2794/micro/registry"
+	"github.com/seed-9a4e2794/micro/registry/local"
+	"github.com/seed-9a4e2794/micro/registry/memory"
+	"github.com/seed-9a4e2794/micro/registry/static"
+	"github.com/seed-9a4e2794/micro/server"
+	"github.com/seed-9a4e2794/micro/transport"
+	transportmemory "github.com/seed-9a4e2794/micro/transport/memory"
+	"github.com/seed-9a4e2794/micro/transport/tcp"
+)
+
+// builtin is the backends that every program has.
+func builtin() backend.List {
+	return backend.List{
+		{Name: "local", Registry: func(c backend.Config) (registry.Registry, error) {
+			cfg := local.Config{Logger: c.Logger}
+			if len(c.Addresses) > 1 {
+				return nil, fmt.Errorf("the local registry takes one directory as its address, not %d", len(c.Addresses))
+			}
+			if len(c.Addresses) == 1 {
+				cfg.Dir = c.Addresses[0]
+			}
+			return local.New(cfg)
+		}},
+		{Name: "static", Registry: func(c backend.Config) (registry.Registry, error) {
+			services, err := static.Parse(strings.Join(c.Addresses, ","))
+			if err != nil {
+				return nil, err
+			}
+			return static.New(static.Config{Services: services})
+		}},
+		{Name: "memory",
+			Registry: func(backend.Config) (registry.Registry, error) { return memory.New(), nil },
+			Broker:   func(backend.Config) (broker.Broker, error) { return brokermemory.New(), nil },
+			Transport: func(backend.Config) (transport.Transport, error) {
+				return transportmemory.New(transportmemory.Config{}), nil
+			},
+		},
+		{Name: "tcp", Transport: func(c backend.Config) (transport.Transport, error) {
+			return tcp.New(tcp.Config{Logger: c.Logger}), nil
+		}},
+	}
+}
+
+// apply applies what the command line and the environment say. The lock is
+// held.
+func (s *service) apply(set cmd.Settings) error {
+	o := &s.opts
+	var errs []error
+	srv := func(f server.Option) { o.server = append(o.server, f) }
+	cl := func(f client.Option) { o.client = append(o.client, f) }
+	for _, t := range []struct {
+		value *string
+		use   func(string) server.Option
+	}{{set.ServerName, server.Name}, {set.ServerVersion, server.Version}, {set.ServerID, server.Id},
+		{set.ServerAddress, server.Address}, {set.ServerAdvertise, server.Advertise}} {
+		if t.value != nil {
+			srv(t.use(*t.value))
+		}
+	}
+	if set.ServerMetadata != nil {
+		md := s.server.Options().Metadata
+		merged := make(map[string]string, len(md)+len(set.ServerMetadata))
+		for k, v := range md {
+			merged[k] = v
+		}
+		for k, v := range set.ServerMetadata {
+			merged[k] = v
+		}
+		srv(server.Metadata(merged))
+	}
+	if set.RegisterTTL != nil {
+		srv(server.RegisterTTL(*set.RegisterTTL))
+	}
+	if set.RegisterInterval != nil {
+		srv(server.RegisterInterval(*set.RegisterInterval))
+	}
+	if set.ClientRequestTimeout != nil {
+		cl(client.RequestTimeout(*set.ClientRequestTimeout))
+	}
+	if set.ClientRetries != nil {
+		cl(client.Retries(*set.ClientRetries))
+	}
+	if set.ClientPoolSize != nil {
+		cl(client.PoolSize(*set.ClientPoolSize))
+	}
+	if set.ClientPoolTTL != nil {
+		cl(client.PoolTTL(*set.ClientPoolTTL))
+	}
+	errs = append(errs, protocol("client", set.Client), protocol("server", set.Server), s.applyBackends(set), s.applySelector(set.Selector))
+	return errors.Join(errs...)
+}
+
+// protocol checks the name of a protocol.
+func protocol(flag string, name *string) error {
+	if name == nil {
+		return nil
+	}
+	switch *name {
+	case "micro", "rpc", "mucp":
+		return nil
+	}
+	return fmt.Errorf("no %s is called %q here (available: micro, mucp, rpc)", flag, *name)
+}
+
+func (s *service) applyBackends(set cmd.Settings) error {
+	o := &s.opts
+	all := append(builtin(), o.backends...)
+	var errs []error
+	if set.Registry != nil || set.RegistryAddress != nil {
+		name := "local"
+		if set.Registry != nil {
+			name = *set.Registry
+		}
+		r, err := all.Registry(name, backend.Config{Addresses: set.RegistryAddress, Logger: o.logger})
+		if err == nil {
+			o.Registry = r
+			s.own(r)
+		}
+		errs = append(errs, err)
+	}
+	if set.Broker != nil && *set.Broker != "direct" {
+		b, err := all.Broker(*set.Broker, backend.Config{Addresses: set.BrokerAddress, Logger: o.logger})
+		if err == nil {
+			o.Broker = b
+			s.own(b)
+		}
+		errs = append(errs, err)
+	}
+	if set.Transport != nil {
+		t, err := all.Transport(*set.Transport, backend.Config{Addresses: set.TransportAddress, Logger: o.logger})
+		if err == nil {
+			o.Transport = t
+			s.own(t)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func (s *service) applySelector(name *string) error {
+	if name == nil {
+		return nil
+	}
+	switch *name {
+	case "default", "registry", "cache":
+		return nil
+	case "random":
+		s.strategy = selector.Random
+	case "roundrobin":
+		s.strategy = selector.NewRoundRobin()
+	default:
+		return fmt.Errorf("no selector is called %q here (available: default, random, roundrobin)", *name)
+	}
+	return nil
+}
+
+// own closes a part at the end of Run, if it can be closed.
+func (s *service) own(part any) {
+	if c, ok := part.(io.Closer); ok {
+		s.made = append(s.made, c.Close)
+	}
+}
+
+// settle makes the parts that nobody chose. The lock is held.
+func (s *service) settle() {
+	if s.settled {
+		return
+	}
+	s.settled = true
+	o := &s.opts
+	if o.Registry == nil {
+		r, err := local.New(local.Config{Logger: o.logger})
+		if err != nil {
+			s.partErr = fmt.Errorf("micro: %w", err)
+			return
+		}
+		o.Registry = r
+		s.made = append(s.made, r.Close)
+	}
+	if o.Transport == nil {
+		o.Transport = tcp.New(tcp.Config{Logger: o.logger})
+	}
+	if o.selector == nil {
+		w := selector.New(selector.Config{Registry: o.Registry, Strategy: s.strategy, Logger: o.logger})
+		o.selector = w
+		s.made = append(s.made, w.Close)
+	}
+	if sender, ok := s.base.(direct.Sender); o.Broker == nil && ok {
+		so := s.server.Options()
+		cfg := direct.Config{Registry: o.Registry, Sender: sender, RegisterTTL: so.RegisterTTL, RegisterInterval: so.RegisterInterval, Logger: o.logger}
+		if cfg.RegisterInterval >= cfg.RegisterTTL { // the broker's own are in proportion
+			cfg.RegisterTTL, cfg.RegisterInterval = 0, 0
+		}
+		b, err := direct.New(cfg)
+		if err != nil {
+			s.partErr = fmt.Errorf("micro: %w", err)
+			return
+		}
+		o.Broker = b
+	}
+}
+
+// prepareClient completes the options of the client before its first call.
+func (s *service) prepareClient(o *client.Options) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.settle()
+	if s.partErr != nil {
+		return s.partErr
+	}
+	if o.Registry == nil {
+		o.Registry = s.opts.Registry
+	}
+	if o.Selector == nil {
+		o.Selector = s.opts.selector
+	}
+	if o.Transport == nil {
+		o.Transport = s.opts.Transport
+	}
+	if o.Broker == nil {
+		o.Broker = s.opts.Broker
+	}
+	return nil
+}
+
+// prepareServer completes the options of the server before its start.
+func (s *service) prepareServer(o *server.Options) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.settle()
+	if s.partErr != nil {
+		return s.partErr
+	}
+	if o.Registry == nil {
+		o.Registry = s.opts.Registry
+	}
+	if o.Transport == nil {
+		o.Transport = s.opts.Transport
+	}
+	if o.Broker == nil {
+		o.Broker = s.opts.Broker
+	}
+	return nil
+}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package local
+
+func newNotifier(string) (notifier, error) { return newPoller(), nil }

@@ -1,0 +1,475 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/seed-9a4e2794/micro/broker"
+	"github.com/seed-9a4e2794/micro/internal/codecs"
+	"github.com/seed-9a4e2794/micro/internal/stats"
+	"github.com/seed-9a4e2794/micro/registry"
+	"github.com/seed-9a4e2794/micro/registry/local"
+	"github.com/seed-9a4e2794/micro/transport"
+	"github.com/seed-9a4e2794/micro/transport/tcp"
+)
+
+// server implements Server.
+type server struct {
+	mu      sync.Mutex
+	opts    Options
+	routes  map[string]*route
+	handled []Handler
+	subs    []*subscription
+	also    map[string]bool // service names that calls may be for besides the own
+
+	state   state
+	run     *running     // nil before the first Start
+	owned   func() error // closes the registry that this server made
+	checkUp error        // the last RegisterCheck, nil when it passed
+	regUp   error        // the last registration, nil when it went well
+	brokUp  error        // the last Connect or Subscribe of the broker
+}
+
+type state int
+
+const (
+	stopped state = iota
+	serving
+	stopping
+)
+
+// running is what Start settles; it does not change until the next Start.
+type running struct {
+	name     string
+	service  *registry.Service // without endpoints
+	opts     Options
+	wrappers []HandlerWrapper
+	router   Router
+	codecs   codecs.Table
+	listener transport.Listener
+	ctx      context.Context // ends with Stop
+	cancel   context.CancelFunc
+	accept   sync.WaitGroup // the accept loop
+	loop     sync.WaitGroup // the register loop
+	renew    chan struct{}  // a token when the registration has to be made anew
+}
+
+func newServer(opts ...Option) *server {
+	s := &server{
+		opts: Options{
+			Name: DefaultName, Version: DefaultVersion, RegisterTTL: DefaultRegisterTTL, RegisterInterval: DefaultRegisterInterval,
+			DrainDelay: -1, StopTimeout: DefaultStopTimeout,
+		},
+		routes: make(map[string]*route),
+		also:   map[string]bool{"": true},
+	}
+	for _, f := range opts {
+		f(&s.opts)
+	}
+	if s.opts.Id == "" {
+		s.opts.Id = strings.ToLower(rand.Text()[:12])
+	}
+	return s
+}
+
+// String returns "micro".
+func (s *server) String() string { return "micro" }
+
+func (s *server) Options() Options {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != stopped {
+		return s.run.opts
+	}
+	return s.opts
+}
+
+func (s *server) Init(opts ...Option) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range opts {
+		f(&s.opts)
+	}
+	return nil
+}
+
+func (s *server) log() *slog.Logger {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.logger()
+}
+
+// logger is log with the lock held.
+func (s *server) logger() *slog.Logger {
+	if s.opts.Logger != nil {
+		return s.opts.Logger
+	}
+	return slog.Default()
+}
+
+func (s *server) NewHandler(v any, opts ...HandlerOption) Handler {
+	return newStructHandler(v, s.log(), opts...)
+}
+
+func (s *server) NewSubscriber(topic string, v any, opts ...SubscriberOption) Subscriber {
+	return newSubscriber(topic, v, opts...)
+}
+
+func (s *server) Handle(h Handler) error {
+	hd, ok := h.(*handler)
+	if !ok {
+		return fmt.Errorf("server: a %T is not a handler of this package: make it with NewHandler or Typed", h)
+	}
+	if hd.err != nil {
+		return hd.err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range hd.endpoints {
+		if s.routes[e.name] != nil {
+			return fmt.Errorf("server: endpoint %s is handled already", e.name)
+		}
+	}
+	for _, e := range hd.endpoints {
+		s.routes[e.name] = &route{endpoint: e}
+	}
+	s.handled = append(s.handled, h)
+	s.again()
+	return nil
+}
+
+// again asks for a new registration. The lock is held.
+func (s *server) again() {
+	if s.state != serving {
+		return
+	}
+	select {
+	case s.run.renew <- struct{}{}:
+	default:
+	}
+}
+
+func (s *server) Subscribe(sub Subscriber) error {
+	k, ok := sub.(*subscriber)
+	if !ok {
+		return fmt.Errorf("server: a %T is not a subscriber of this package: make it with NewSubscriber or TypedSubscriber", sub)
+	}
+	if k.err != nil {
+		return k.err
+	}
+	s.mu.Lock()
+	for _, other := range s.subs {
+		if other.sub == k {
+			s.mu.Unlock()
+			return fmt.Errorf("server: subscriber of topic %s is subscribed already", k.topic)
+		}
+	}
+	n := &subscription{sub: k}
+	s.subs = append(s.subs, n)
+	run := s.run
+	started := s.state == serving
+	s.again()
+	s.mu.Unlock()
+	if started {
+		return s.attach(run.ctx, run, n)
+	}
+	return nil
+}
+
+// attach subscribes with the broker.
+func (s *server) attach(ctx context.Context, run *running, n *subscription) error {
+	var opts []broker.SubscribeOption
+	if n.sub.opts.Queue != "" {
+		opts = append(opts, broker.Queue(n.sub.opts.Queue))
+	}
+	if !n.sub.opts.AutoAck {
+		opts = append(opts, broker.DisableAutoAck())
+	}
+	active, err := run.opts.Broker.Subscribe(ctx, n.sub.topic, s.handle(run, n.sub), opts...)
+	if err != nil {
+		return fmt.Errorf("server: subscribe to %s: %w", n.sub.topic, err)
+	}
+	s.mu.Lock()
+	n.active = active
+	s.mu.Unlock()
+	return nil
+}
+
+func (s *server) Start() error {
+	s.mu.Lock()
+	if s.state != stopped {
+		s.mu.Unlock()
+		return errors.New("server: it has been started and not stopped")
+	}
+	opts := s.opts
+	s.mu.Unlock()
+	if opts.prepare != nil {
+		if err := opts.prepare(&opts); err != nil {
+			return err
+		}
+	}
+	if err := s.parts(&opts); err != nil {
+		return err
+	}
+	ctx := context.Background()
+	remote := isRemote(opts.Registry)
+	ln, err := opts.Transport.Listen(ctx, listenAddress(opts.Address, remote))
+	if err != nil {
+		s.disown()
+		return fmt.Errorf("server: %w", err)
+	}
+	opts.Address = ln.Addr()
+	why := "it was asked for"
+	if opts.Advertise == "" {
+		opts.Advertise, why = advertise(opts.Address)
+	} else {
+		opts.Advertise = withPort(opts.Advertise, opts.Address)
+	}
+
+	base := opts.Context
+	if base == nil {
+		base = ctx
+	}
+	run := &running{name: opts.Name, opts: opts, wrappers: opts.HdlrWrappers, router: opts.Router, codecs: codecs.New(opts.Codecs),
+		listener: ln, renew: make(chan struct{}, 1)}
+	run.ctx, run.cancel = context.WithCancel(context.WithoutCancel(base))
+	run.service = s.describeService(&opts)
+	s.mu.Lock()
+	s.run, s.state = run, serving
+	s.checkUp, s.regUp, s.brokUp = nil, nil, nil
+	subs := append([]*subscription(nil), s.subs...)
+	log := s.logger()
+	s.mu.Unlock()
+
+	if r, ok := opts.Broker.(receiver); ok {
+		r.Advertise(opts.Advertise)
+		s.receive(r)
+	}
+	run.accept.Go(func() {
+		serve := func(sock transport.Socket) { s.socket(run, sock) }
+		lookup := func(m transport.Method) (transport.Unary, error) { return s.lookup(run, m) }
+		if err := ln.Accept(serve, transport.WithUnary(lookup)); err != nil {
+			log.Error("the listener has ended", "service", opts.Name, "address", opts.Address, "error", err)
+		}
+	})
+	if remote {
+		log.Info("listening for other machines", "service", opts.Name, "address", opts.Address, "advertise", opts.Advertise, "because", why, "tls", false)
+	} else {
+		log.Info("listening", "service", opts.Name, "address", opts.Address)
+	}
+	s.connectBroker(run, subs)
+	s.register(run, startTimeout)
+	run.loop.Go(func() { s.keepRegistered(run) })
+	return nil
+}
+
+// parts makes the parts that the options leave out.
+func (s *server) parts(opts *Options) error {
+	if opts.Registry == nil {
+		r, err := local.New(local.Config{Logger: opts.Logger})
+		if err != nil {
+			return fmt.Errorf("server: %w", err)
+		}
+		opts.Registry = r
+		s.mu.Lock()
+		s.owned = r.Close
+		s.mu.Unlock()
+	}
+	if opts.Transport == nil {
+		opts.Transport = tcp.New(tcp.Config{Logger: opts.Logger})
+	}
+	if opts.StopTimeout <= 0 {
+		opts.StopTimeout = DefaultStopTimeout
+	}
+	if opts.DrainDelay < 0 {
+		opts.DrainDelay = 0
+		if isRemote(opts.Registry) {
+			opts.DrainDelay = DefaultDrainDelay
+		}
+	}
+	if opts.Broker == nil {
+		s.mu.Lock()
+		subs := len(s.subs)
+		s.mu.Unlock()
+		if subs > 0 {
+			s.disown()
+			return errors.New("server: it has subscribers and no broker: set one with server.Broker, or use micro.NewService, which makes one")
+		}
+		opts.Broker = noBroker{}
+	}
+	return nil
+}
+
+// disown closes the registry that this server made.
+func (s *server) disown() {
+	s.mu.Lock()
+	owned := s.owned
+	s.owned = nil
+	log := s.logger()
+	s.mu.Unlock()
+	if owned != nil {
+		if err := owned(); err != nil {
+			log.Warn("closing the registry failed", "error", err)
+		}
+	}
+}
+
+// noBroker stands where a server has no use for a broker.
+type noBroker struct{}
+
+func (noBroker) Connect(context.Context) error    { return nil }
+func (noBroker) Disconnect(context.Context) error { return nil }
+func (noBroker) Publish(context.Context, string, *broker.Message, ...broker.PublishOption) error {
+	return broker.ErrNotConnected
+}
+func (noBroker) Subscribe(context.Context, string, broker.Handler, ...broker.SubscribeOption) (broker.Subscriber, error) {
+	return nil, fmt.Errorf("%w: the server was started without one", broker.ErrNotConnected)
+}
+
+func isRemote(r registry.Registry) bool {
+	m, ok := r.(registry.Remote)
+	return ok && m.Remote()
+}
+
+// listenAddress returns where to listen.
+func listenAddress(addr string, remote bool) string {
+	switch {
+	case addr != "":
+		return addr
+	case remote:
+		return ":0"
+	}
+	return "127.0.0.1:0"
+}
+
+// advertise returns the address at which others reach a bound address, and why
+// it is that one.
+func advertise(bound string) (addr, why string) {
+	host, port, err := net.SplitHostPort(bound)
+	if err != nil {
+		return bound, "it is the bound address"
+	}
+	if ip := net.ParseIP(host); ip == nil || !ip.IsUnspecified() {
+		return bound, "it is the bound address"
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return net.JoinHostPort("127.0.0.1", port), "the interfaces cannot be listed: " + err.Error()
+	}
+	var public string
+	for _, a := range addrs {
+		n, ok := a.(*net.IPNet)
+		if !ok || n.IP.IsLoopback() || n.IP.IsLinkLocalUnicast() || n.IP.IsMulticast() {
+			continue
+		}
+		if n.IP.IsPrivate() {
+			return net.JoinHostPort(n.IP.String(), port), "it is the first private address of the interfaces"
+		}
+		if public == "" {
+			public = n.IP.String()
+		}
+	}
+	if public != "" {
+		return net.JoinHostPort(public, port), "it is the first address of the interfaces"
+	}
+	return net.JoinHostPort("127.0.0.1", port), "no interface but the loopback has an address"
+}
+
+// withPort adds the bound port to an advertised address that has none.
+func withPort(addr, bound string) string {
+	if _, port, err := net.SplitHostPort(addr); err == nil && port != "" && port != "0" {
+		return addr
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		host = strings.Trim(addr, "[]")
+	}
+	_, port, err := net.SplitHostPort(bound)
+	if err != nil {
+		return addr
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// describeService returns what is registered, but for the endpoints.
+func (s *server) describeService(opts *Options) *registry.Service {
+	md := map[string]string{"protocol": "micro", "transport": "tcp", "server": s.String()}
+	for k, v := range opts.Metadata {
+		md[k] = v
+	}
+	return &registry.Service{Name: opts.Name, Version: opts.Version,
+		Nodes: []*registry.Node{{Id: opts.Name + "-" + opts.Id, Address: opts.Advertise, Metadata: md}}}
+}
+
+// connectBroker connects the broker and subscribes. A broker that is away goes
+// on trying by itself.
+func (s *server) connectBroker(run *running, subs []*subscription) {
+	ctx, cancel := context.WithTimeout(run.ctx, startTimeout)
+	defer cancel()
+	err := run.opts.Broker.Connect(ctx)
+	for _, n := range subs {
+		if e := s.attach(ctx, run, n); e != nil {
+			err = errors.Join(err, e)
+		}
+	}
+	s.mu.Lock()
+	s.brokUp = err
+	s.mu.Unlock()
+	if err != nil {
+		s.log().Warn("the broker is not ready; the service serves without it", "service", run.name, "error", err)
+	}
+}
+
+const (
+	// partTimeout bounds one request to a registry or broker.
+	partTimeout = 10 * time.Second
+	// startTimeout bounds the first: a part that does not answer must not hold
+	// up the start for long.
+	startTimeout = 3 * time.Second
+)
+
+// Health says how a server is.
+type Health struct {
+	// Serving is false before Start and once Stop has begun.
+	Serving bool
+	// Check, Registry and Broker are the last errors of the RegisterCheck, the
+	// registration and the broker; nil is well.
+	Check, Registry, Broker error
+}
+
+// Health returns how the server is.
+func (s *server) Health() Health {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Health{Serving: s.state == serving, Check: s.checkUp, Registry: s.regUp, Broker: s.brokUp}
+}
+
+// EndpointStats is what has been counted of an endpoint.
+type EndpointStats struct {
+	Name string
+	stats.Snapshot
+}
+
+// Stats returns the counts of all endpoints that are not internal.
+func (s *server) Stats() []EndpointStats {
+	s.mu.Lock()
+	var routes []*route
+	for _, r := range s.routes {
+		if !r.internal {
+			routes = append(routes, r)
+		}
+	}
+	s.mu.Unlock()
+	out := make([]EndpointStats, len(routes))
+	for i, r := range routes {
+		out[i] = EndpointStats{r.name, r.calls.Snapshot()}
+	}
+	return out
+}
