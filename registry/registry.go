@@ -59,8 +59,9 @@ type Remote interface {
 
 // Watcher delivers changes. It first delivers the present state as results
 // with Action "create", then one result with Action "sync" and no Service,
-// then changes as they happen. After an outage of the backend it does the same
-// again: what is not named between the outage and the sync is gone.
+// then changes as they happen. After an outage of the backend it delivers one
+// result with Action "lost" and no Service, and then does the same again: what
+// is not named between the lost and the sync is gone.
 type Watcher interface {
 	// Next blocks for the next result. It returns no error for an outage that
 	// can heal; after Stop it returns ErrWatcherStopped. One goroutine at a
@@ -79,13 +80,16 @@ const (
 	Update = "update"
 	// Delete tells of a node that has gone.
 	Delete = "delete"
-	// Sync ends the present state: what has not been named since the watch or
-	// the outage began does not exist.
+	// Sync ends the present state: what has not been named since the watch
+	// began, or since the last Lost, does not exist.
 	Sync = "sync"
+	// Lost says that changes may have been missed, and that the present state
+	// follows anew.
+	Lost = "lost"
 )
 
 // Result is one change. Its Service holds the nodes the change is about and
-// no others; it is nil for Sync. Results are shared and must not be changed.
+// no others; it is nil for Sync and Lost. Results are shared and must not be changed.
 type Result struct {
 	Action  string
 	Service *Service

@@ -132,7 +132,11 @@ func (r *routes) follow(ctx context.Context) error {
 
 // apply changes what is known by one result and reports whether it differs.
 func (r *routes) apply(res *registry.Result) bool {
-	if res.Action == registry.Sync {
+	switch res.Action {
+	case registry.Lost:
+		clear(r.named)
+		return false
+	case registry.Sync:
 		for id := range r.known {
 			if !r.named[id] {
 				delete(r.known, id)

@@ -1,14 +1,20 @@
 package selector
 
 // census gathers which nodes a watcher names from the beginning of a present
-// state to its sync. A watcher does not say when it begins to tell the present
-// state again after an outage: the first sign is a create of a node that is
+// state to its sync. A watcher begins to tell the present state anew with a
+// "lost". For one that forgets to, the first sign is a create of a node that is
 // known. Creates of unknown nodes just before may be part of it or news from
 // before the outage; they are kept, because to keep a dead node costs a failed
 // attempt now and then, and to drop a live one costs its share of the service.
 type census struct {
 	begun bool
 	named map[string]struct{}
+}
+
+// begin begins a present state.
+func (c *census) begin() {
+	c.begun = true
+	clear(c.named)
 }
 
 // create notes the create of a node.

@@ -104,6 +104,8 @@ func (w *watch) follow(ctx context.Context, onSync func()) (synced bool, err err
 			c.reset()
 			synced = true
 			onSync()
+		case registry.Lost:
+			c.begin()
 		case registry.Create:
 			w.apply(r.Service, func(n *registry.Node) bool {
 				c.create(n.Id, w.table.knows(n.Id))

@@ -210,6 +210,28 @@ func TestOutageThatTheWatcherHealsDeletesWhatIsMissingAtTheSync(t *testing.T) {
 	})
 }
 
+func TestNodeCreatedBeforeAnOutageAndGoneInItIsDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := new(broken)
+		r.set(nil, greeter("a"))
+		w := quiet(t, r, nil)
+		pick(t, w, nil).Done(time.Millisecond, nil)
+		r.tell(registry.Create, greeter("b"))
+		synctest.Wait()
+		r.last().results <- &registry.Result{Action: registry.Lost}
+		r.tell(registry.Create, greeter("c"))
+		r.tell(registry.Sync)
+		synctest.Wait()
+		for range 50 {
+			c := pick(t, w, nil)
+			if c.Node.Id != "c" {
+				t.Fatalf("picked %s, which the registry no longer names", c.Node.Id)
+			}
+			c.Done(time.Millisecond, nil)
+		}
+	})
+}
+
 func TestRegistryThatComesBackEmptyTakesNoNodesAway(t *testing.T) {
 	for _, how := range []string{"within the watch", "within the watch, after news", "with a new watch"} {
 		t.Run(how, func(t *testing.T) {

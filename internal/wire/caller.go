@@ -222,6 +222,9 @@ func (c *Caller) encodeRequest(h header, r transport.Request, deadline time.Time
 		if h.codec = codecNumber(ctype); h.codec != 0 {
 			ctype = ""
 		}
+		if h.typ == typeOpen {
+			h.codec = 0 // each message has its own; only a name without a number goes ahead
+		}
 	}
 	size := headerLen + 512
 	if len(r.Header) > 0 {
@@ -292,7 +295,9 @@ func (c *Caller) take(deadline time.Time) (*slot, error) {
 		s.deadline = max(int64(deadline.Sub(c.base)), 1)
 		c.arm(s.deadline)
 	}
-	if c.live++; c.live == 1 {
+	c.live++
+	c.w.calls.Store(int32(c.live))
+	if c.live == 1 {
 		c.watch()
 	}
 	return s, nil
@@ -305,6 +310,7 @@ func (c *Caller) give(s *slot) {
 	s.stream, s.opening, s.early = nil, false, false
 	c.free = append(c.free, s.index)
 	c.live--
+	c.w.calls.Store(int32(c.live))
 	last := c.live == 0 && c.why != nil && !c.over
 	c.mu.Unlock()
 	if last { // the peer has gone away and this was the last it was to finish

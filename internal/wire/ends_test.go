@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed-9a4e2794/micro/internal/leaktest"
+	"github.com/seed-9a4e2794/micro/metadata"
 	"github.com/seed-9a4e2794/micro/transport"
 )
 
@@ -296,4 +297,82 @@ func TestHeaderWithoutMeasureEndsItsOwnStreamOnly(t *testing.T) {
 		t.Errorf("Call: %v", err)
 	}
 	mustEcho(t, c, "alive")
+}
+
+func TestOpenGivenUpBeforeItIsSentLeavesNothing(t *testing.T) {
+	leaktest.Check(t)
+	c, p := canned(t, Config{})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	results := make(chan error, 2)
+	for range 2 { // the peer does not read: one is being written, the other fills what may wait
+		go func() {
+			_, err := c.Call(ctx, ask("Large", make([]byte, 3<<20)))
+			results <- err
+		}()
+	}
+	eventually(t, "both requests", func() bool { return c.w.full.Load() })
+	opening, giveUp := context.WithCancel(context.Background())
+	opened := make(chan error, 1)
+	go func() {
+		_, err := c.Open(opening, ask("Stream", nil))
+		opened <- err
+	}()
+	eventually(t, "the stream's slot", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.live == 3
+	})
+	giveUp()
+	if err := within(t, opened); !stderrors.Is(err, context.Canceled) {
+		t.Errorf("Open: %v", err)
+	}
+	cancel()
+	for range 2 {
+		within(t, results)
+	}
+	eventually(t, "free slots", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.live == 0 && len(c.free) == len(c.slots)
+	})
+	go func() { // what the peer sees: no frame of a stream
+		for {
+			h, _, err := p.next()
+			if err != nil {
+				return
+			}
+			if h.typ == typeOpen {
+				t.Error("the OPEN was sent after the stream was given up")
+			}
+		}
+	}()
+	c.Close()
+}
+
+func TestDrainOfAConnectionThatHasNotGreetedSendsNoFrame(t *testing.T) {
+	leaktest.Check(t)
+	h := newHall()
+	l := listen(t, h, Config{}, nil, nil)
+	conn := h.dial(t)
+	defer conn.Close()
+	eventually(t, "the connection", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.conns) == 1
+	})
+	down := make(chan error, 1)
+	go func() { down <- l.Shutdown(context.Background()) }()
+	conn.SetReadDeadline(time.Now().Add(wait))
+	if n, err := conn.Read(make([]byte, 100)); n > 0 {
+		t.Errorf("%d bytes came before the greeting, %v", n, err)
+	}
+	if err := within(t, down); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+}
+
+// setReply sets a reply header of n bytes.
+func setReply(ctx context.Context, n int) {
+	_ = metadata.SetHeader(ctx, "x-large", strings.Repeat("x", n)) // inside a call it cannot fail
 }

@@ -7,10 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -235,147 +232,6 @@ func TestSlowPeersAreCutOff(t *testing.T) {
 	p.response(2)
 }
 
-func TestFloodOfGivenUpCallsIsBounded(t *testing.T) {
-	leaktest.Check(t)
-	const maxCalls = 32
-	hold := make(chan struct{})
-	var running, most atomic.Int32
-	l := listenTCP(t, Config{MaxCalls: maxCalls, MaxStreams: 8}, unaries{"Hold": func(context.Context, transport.Body) (transport.Message, error) {
-		n := running.Add(1)
-		defer running.Add(-1)
-		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
-		}
-		<-hold // whatever the context says
-		return raw(nil), nil
-	}}, func(transport.Socket) {
-		running.Add(1)
-		defer running.Add(-1)
-		<-hold
-	})
-	defer eventually(t, "the end of the handlers", func() bool { return running.Load() == 0 })
-	defer close(hold)
-	p := dialPeer(t, l)
-	p.name(1, "Hold")
-	p.name(2, "Stream")
-	go func() {
-		for i := range uint32(2000) {
-			id := i<<16 | i%4
-			b := appendFrame(nil, header{typ: typeReq + byte(i%2)*2, call: id, aux: 1 + i%2}, "")
-			if _, err := p.conn.Write(appendFrame(b, header{typ: typeCancel, call: id}, "")); err != nil {
-				return
-			}
-		}
-		_, _ = p.conn.Write(appendFrame(nil, header{typ: typeReq, call: 60000, aux: 1}, "")) // the last answer
-	}()
-	refused := 0
-	for {
-		h, _ := p.frame()
-		if h.typ != typeRsp {
-			continue
-		}
-		if errors.Code(h.aux) != errors.CodeResourceExhausted || h.flags&flagRefused == 0 {
-			t.Fatalf("got %s", describe(h))
-		}
-		refused++
-		if h.call == 60000 {
-			break
-		}
-	}
-	if n := most.Load(); n > maxCalls {
-		t.Errorf("%d handlers ran at once, the limit is %d", n, maxCalls)
-	}
-	if refused < 1900 {
-		t.Errorf("%d calls were refused", refused)
-	}
-}
-
-func TestPeerThatPingsAndNeverReadsIsCutOff(t *testing.T) {
-	leaktest.Check(t)
-	l := listenTCP(t, Config{StallTimeout: time.Minute}, unaries{"Echo": echoUnary}, nil)
-	other := callerOf(t, l, Config{})
-	p := dialPeer(t, l)
-	pings := bytes.Repeat(appendFrame(nil, header{typ: typePing}, ""), 4096)
-	p.conn.SetWriteDeadline(time.Now().Add(wait))
-	for {
-		if _, err := p.conn.Write(pings); err != nil {
-			if stderrors.Is(err, context.DeadlineExceeded) {
-				t.Fatal("the listener takes PINGs for ever")
-			}
-			var late net.Error
-			if stderrors.As(err, &late) && late.Timeout() {
-				t.Fatal("the listener neither takes PINGs nor closes")
-			}
-			break
-		}
-	}
-	mustEcho(t, other, "alive")
-}
-
-func TestClientThatNeverReadsItsRepliesIsCutOffAndBounded(t *testing.T) {
-	leaktest.Check(t)
-	const size = 1 << 20
-	var running atomic.Int32
-	reply := make([]byte, size)
-	l := listenTCP(t, Config{StallTimeout: 500 * time.Millisecond}, unaries{"Echo": echoUnary, "Large": func(context.Context, transport.Body) (transport.Message, error) {
-		running.Add(1)
-		return raw(reply), nil
-	}}, nil)
-	other := callerOf(t, l, Config{})
-	p := dialPeer(t, l)
-	p.name(1, "Large")
-	base := heap()
-	stop := make(chan struct{})
-	var most atomic.Uint64
-	var group sync.WaitGroup
-	group.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			case <-time.After(20 * time.Millisecond):
-				most.Store(max(most.Load(), heap()))
-			}
-		}
-	})
-	began := time.Now()
-	p.conn.SetWriteDeadline(time.Now().Add(wait))
-	for i := uint32(0); ; i++ { // the same few slots: they are free as soon as a reply is under way
-		if _, err := p.conn.Write(appendFrame(nil, header{typ: typeReq, call: i, aux: 1}, "")); err != nil {
-			break
-		}
-		if i == 3000 {
-			break
-		}
-	}
-	mustEcho(t, other, "alive")
-	eventually(t, "the end of the connection", func() bool {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return len(l.conns) == 1
-	})
-	close(stop)
-	group.Wait()
-	if d := time.Since(began); d > 10*time.Second {
-		t.Errorf("closed after %v", d)
-	}
-	if n := running.Load(); n < 100 {
-		t.Errorf("only %d calls were served: the test shows nothing", n)
-	}
-	grown := (int64(most.Load()) - int64(base)) >> 20
-	t.Logf("%d replies of 1 MiB were asked for, the heap grew by %d MiB", running.Load(), grown)
-	if grown > 128 {
-		t.Errorf("the heap grew by %d MiB", grown)
-	}
-	mustEcho(t, other, "alive")
-}
-
-func heap() uint64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
-}
-
 func TestHandlerThatNeverReturnsCostsOnlyItsOwnCall(t *testing.T) {
 	leaktest.Check(t)
 	hold := make(chan struct{})
@@ -423,8 +279,11 @@ func TestRequestsBeyondMaxHeldAreRefused(t *testing.T) {
 	p.send(header{typ: typeReq, codec: 3, call: 3, aux: 2}, "small")
 	p.response(3)
 	close(hold)
-	p.response(0)
-	p.response(1)
+	for range 2 {
+		if h, _ := p.frame(); h.typ != typeRsp || h.call > 1 || h.aux != 0 {
+			t.Errorf("got %s", describe(h))
+		}
+	}
 	for id := uint32(4); ; id++ { // what was held is let go with the reply, in a moment
 		p.send(header{typ: typeReq, codec: 3, call: id, aux: 2}, strings.Repeat("x", 100_000))
 		if h, _ := p.response(id); h.aux == 0 {
@@ -432,33 +291,6 @@ func TestRequestsBeyondMaxHeldAreRefused(t *testing.T) {
 		} else if id > 10_000 {
 			t.Fatal("what finished calls held is not let go")
 		}
-	}
-}
-
-func TestTenThousandCallersOnOneConnectionAllGetAnswers(t *testing.T) {
-	leaktest.Check(t)
-	l := listenTCP(t, Config{}, unaries{"Echo": echoUnary}, nil)
-	c := callerOf(t, l, Config{})
-	var group sync.WaitGroup
-	var failed atomic.Int32
-	for i := range 10_000 {
-		group.Go(func() {
-			body := fmt.Sprint(i)
-			r := ask("Echo", []byte(body))
-			r.Deadline = time.Now().Add(time.Minute)
-			rsp, err := c.Call(context.Background(), r)
-			if err != nil || string(rsp.Body.Data) != body {
-				if failed.Add(1) == 1 {
-					t.Errorf("call %d: %q, %v", i, rsp.Body.Data, err)
-				}
-				return
-			}
-			rsp.Body.Release()
-		})
-	}
-	group.Wait()
-	if n := failed.Load(); n > 0 {
-		t.Errorf("%d calls failed", n)
 	}
 }
 

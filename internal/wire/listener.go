@@ -448,6 +448,7 @@ func (c *serverConn) admit(k *call) error {
 	}
 	c.calls[slot] = k
 	c.live++
+	c.w.calls.Store(int32(c.live))
 	if k.held > 0 {
 		c.held.Add(int64(k.held))
 	}
@@ -510,6 +511,7 @@ func (c *serverConn) finish(k *call) bool {
 	if k.stream != nil {
 		c.streams--
 	}
+	c.w.calls.Store(int32(c.live)) // with this one, whose answer is still to be sent
 	c.live--
 	if k.gone {
 		c.checkDrained()

@@ -99,9 +99,6 @@ func (r *reader) need(n int, mid bool) error {
 	return nil
 }
 
-// buffered reports whether a whole header is in the buffer.
-func (r *reader) buffered() bool { return r.end-r.start >= headerLen }
-
 // preamble reads and checks the peer's preamble.
 func (r *reader) preamble() error {
 	for n := 1; n <= len(preamble); n++ { // byte by byte: a peer that speaks otherwise may send fewer

@@ -86,7 +86,7 @@ func (c *Caller) Open(ctx context.Context, r transport.Request) (transport.Socke
 	if err != nil {
 		return nil, err
 	}
-	r.Message = transport.Message{}
+	r.Message.Value = nil
 	b, h, err := c.encodeRequest(header{typ: typeOpen, aux: number}, r, deadline)
 	if err != nil {
 		return nil, err
@@ -112,7 +112,11 @@ func (c *Caller) Open(ctx context.Context, r transport.Request) (transport.Socke
 		<-s.ready
 		b.Release()
 		st.drop()
-		_, err := c.outcome(s)
+		reply, err := c.outcome(s)
+		if err == nil {
+			reply.Body.Release()
+			err = errors.NewCode(callerId, errors.CodeInternal, "%s answered a call before it was made", c.peer.Remote)
+		}
 		return nil, err
 	}
 	s.stream, s.opening = st, true

@@ -26,8 +26,16 @@ const (
 	// to a goroutine.
 	leaderBudget = 64 << 10
 	// yieldBelow: a leader yields once before it writes if less than this is
-	// pending and the last batch held more than one frame.
-	yieldBelow = 4 << 10
+	// pending and at least yieldFrom calls are under way.
+	yieldBelow = 16 << 10
+	yieldFrom  = 4
+	// yieldWorth is how long a yield may take for each frame that it brings.
+	// If it takes longer, what runs meanwhile is not about to send: then a
+	// number of leaders write at once, one for each yieldDebt that was lost.
+	yieldWorth = 50 * time.Microsecond
+	yieldDebt  = 16 * time.Microsecond
+	// maxSkip is the most of them, so that a yield is tried again.
+	maxSkip = 1 << 10
 	// chunkSize is how many bytes of small frames are gathered in one buffer,
 	// and so the most that one write takes. What is pending grows by buffers of
 	// the pools and not by ever larger slices: at hundreds of senders those
@@ -60,6 +68,8 @@ type writer struct {
 	werr  error
 	tryFn func(fd uintptr) bool
 
+	calls atomic.Int32 // calls under way; the session says so
+
 	full atomic.Bool // so much is pending that senders wait; set under mu
 
 	mu    sync.Mutex
@@ -67,7 +77,7 @@ type writer struct {
 	spare []*buffer     // an empty list for the next batch
 	rest  batch         // what the flusher is to write first
 	busy  bool          // there is a leader or a flusher
-	last  int           // frames of the last batch
+	skip  int           // so many leaders do not yield
 	size  int           // bytes of the last batch
 	err   error         // why nothing more is written
 	space chan struct{} // closed when there is room again; nil when nobody waits
@@ -213,14 +223,30 @@ func (w *writer) enqueue(b *buffer) error {
 		w.mu.Unlock()
 		return nil
 	}
-	if w.last > 1 && w.pend.size < yieldBelow {
-		// Others were sending a moment ago: let those who can run add theirs.
-		w.mu.Unlock()
-		runtime.Gosched()
-		w.mu.Lock()
+	if w.pend.size < yieldBelow && w.calls.Load() >= yieldFrom {
+		if w.skip > 0 {
+			w.skip--
+		} else {
+			w.yield()
+		}
 	}
 	w.lead()
 	return nil
+}
+
+// yield lets others who can run add their frames before the leader writes.
+// Without it most batches are of one frame: whoever is woken by a reply sends
+// before the next reply is delivered. It is called with the lock held and busy
+// set.
+func (w *writer) yield() {
+	had := w.pend.frames
+	w.mu.Unlock()
+	began := time.Now()
+	runtime.Gosched()
+	took := time.Since(began)
+	w.mu.Lock()
+	lost := took - time.Duration(w.pend.frames-had)*yieldWorth
+	w.skip = int(min(max(lost/yieldDebt, 0), maxSkip))
 }
 
 // hold adds frames to be written together with the next one sent.
@@ -271,7 +297,7 @@ func (w *writer) lead() {
 // space.
 func (w *writer) take() batch {
 	b := w.pend
-	w.last, w.size = b.frames, b.size
+	w.size = b.size
 	w.pend = batch{bufs: w.spare}
 	w.spare = nil
 	if w.full.Load() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -21,14 +22,20 @@ import (
 func BenchmarkWriter(b *testing.B) {
 	for _, kind := range []struct {
 		name string
-		make func(conn net.Conn, group *sync.WaitGroup) frameSender
+		make func(conn net.Conn, senders int, group *sync.WaitGroup) frameSender
 	}{
-		{"leader", func(conn net.Conn, group *sync.WaitGroup) frameSender {
+		{"leader", func(conn net.Conn, senders int, group *sync.WaitGroup) frameSender {
 			w := &writer{}
+			w.calls.Store(int32(senders))
 			w.init(conn, time.Minute, group, func(error) { conn.Close() })
 			return w
 		}},
 		{"flusher", newFlusher},
+		{"yielding-flusher", func(conn net.Conn, senders int, group *sync.WaitGroup) frameSender {
+			w := newFlusher(conn, senders, group).(*flusher)
+			w.yields.Store(senders >= yieldFrom)
+			return w
+		}},
 	} {
 		for _, senders := range []int{1, 64, 512} {
 			b.Run(fmt.Sprintf("%s/senders=%d", kind.name, senders), func(b *testing.B) {
@@ -46,11 +53,11 @@ type frameSender interface {
 
 var errOver = errors.New("the benchmark is over")
 
-func benchmarkWriter(b *testing.B, senders int, newSender func(net.Conn, *sync.WaitGroup) frameSender) {
+func benchmarkWriter(b *testing.B, senders int, newSender func(net.Conn, int, *sync.WaitGroup) frameSender) {
 	const payload = 600
 	near, far := loopbackPair(b)
 	var group sync.WaitGroup
-	nearW, farW := newSender(near, &group), newSender(far, &group)
+	nearW, farW := newSender(near, senders, &group), newSender(far, senders, &group)
 	send := func(w frameSender, index uint32) error {
 		f := newBuffer(headerLen + payload)
 		f.b = f.b[:headerLen+payload]
@@ -160,6 +167,8 @@ func loopbackPair(b *testing.B) (near, far net.Conn) {
 type flusher struct {
 	conn net.Conn
 	kick chan struct{}
+	// yields lets others who can run add their frames first, as the leader does.
+	yields atomic.Bool
 
 	mu         sync.Mutex
 	room       sync.Cond
@@ -167,7 +176,7 @@ type flusher struct {
 	err        error
 }
 
-func newFlusher(conn net.Conn, group *sync.WaitGroup) frameSender {
+func newFlusher(conn net.Conn, _ int, group *sync.WaitGroup) frameSender {
 	w := &flusher{conn: conn, kick: make(chan struct{}, 1)}
 	w.room.L = &w.mu
 	group.Go(w.run)
@@ -194,6 +203,9 @@ func (w *flusher) send(_ context.Context, _ time.Time, b *buffer) error {
 
 func (w *flusher) run() {
 	for range w.kick {
+		if w.yields.Load() {
+			runtime.Gosched()
+		}
 		w.mu.Lock()
 		if w.err != nil {
 			w.mu.Unlock()
@@ -208,9 +220,7 @@ func (w *flusher) run() {
 		}
 		_, err := w.conn.Write(out)
 		w.mu.Lock()
-		if cap(out) <= chunkSize {
-			w.spare = out
-		}
+		w.spare = out // of any size: the comparison is not about memory
 		w.mu.Unlock()
 		if err != nil {
 			w.stop(err)

@@ -48,6 +48,7 @@ type Registry struct {
 	mu     sync.Mutex // over owners
 	owners map[key]*owner
 	closed bool
+	hinted bool // the log has been told that this is a container
 
 	watchMu  sync.Mutex // over the engine; the engine's goroutine never takes it
 	engine   *engine
@@ -77,11 +78,7 @@ func New(cfg Config) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Registry{store: s, log: log, tell: newNotifier, owners: make(map[key]*owner)}
-	if container() {
-		log.Info("the local registry runs in a container: services elsewhere are seen only if they share its directory", "dir", r.Dir())
-	}
-	return r, nil
+	return &Registry{store: s, log: log, tell: newNotifier, owners: make(map[key]*owner)}, nil
 }
 
 // container reports whether this looks like a container of Docker, Podman or
@@ -114,6 +111,10 @@ func (r *Registry) Register(ctx context.Context, s *registry.Service, _ ...regis
 	defer r.mu.Unlock()
 	if r.closed {
 		return unavailable("register %q: %w", s.Name, errClosed)
+	}
+	if !r.hinted && container() {
+		r.hinted = true
+		r.log.Info("registering in a container: services elsewhere are seen only if they share the registry's directory", "dir", r.Dir())
 	}
 	for _, n := range s.Nodes {
 		if err := r.own(s, n); err != nil {
