@@ -64,12 +64,15 @@ const house = `
 
 	# Wiring.
 	client, server, debug < config/cmd;
-	config/cmd, util/log < micro;
+	CONTRACTS < config/backend;
+	config/cmd, config/backend, util/log < micro;
 
 	# What is built of services.
 	micro < web, api, dashboard;
 	api < gateway;
 	micro, internal/leaktest < microtest;
+	# The programs that the README shows.
+	micro < internal/readme/server, internal/readme/client, internal/readme/orders;
 	web, gateway, dashboard < cmd/protoc-gen-micro;
 `
 

@@ -2,6 +2,7 @@ package micro
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,29 +14,22 @@ import (
 func NewFunction(opts ...Option) Function {
 	f := new(function)
 	opts = append([]Option{RegisterTTL(time.Minute), RegisterInterval(30 * time.Second)}, opts...)
-	opts = append(opts, f.bound, WrapHandler(f.handler), WrapSubscriber(f.subscriber))
+	opts = append(opts, WrapHandler(f.handler), WrapSubscriber(f.subscriber))
 	f.service = newService(opts...)
+	f.ended = make(chan struct{})
 	return f
 }
 
 type function struct {
 	*service
 	once sync.Once
-	end  context.CancelFunc
 }
 
-// bound makes the function end with its first request.
-func (f *function) bound(o *Options) {
-	parent := o.Context
-	if parent == nil {
-		parent = context.Background()
-	}
-	o.Context, f.end = context.WithCancel(parent)
-}
+func (f *function) end() { f.once.Do(func() { close(f.ended) }) }
 
 // Done ends the function.
 func (f *function) Done() error {
-	f.once.Do(f.end)
+	f.end()
 	return nil
 }
 
@@ -50,7 +44,7 @@ func (f *function) handler(h server.HandlerFunc) server.HandlerFunc {
 		if isDebug(req.Endpoint()) {
 			return h(ctx, req, rsp)
 		}
-		defer f.once.Do(f.end)
+		defer f.end()
 		return h(ctx, req, rsp)
 	}
 }
@@ -58,12 +52,12 @@ func (f *function) handler(h server.HandlerFunc) server.HandlerFunc {
 // isDebug reports whether an endpoint is one that every service has: asking
 // how a function is does not use it up.
 func isDebug(endpoint string) bool {
-	return len(endpoint) > 6 && endpoint[:6] == "Debug."
+	return strings.HasPrefix(endpoint, "Debug.")
 }
 
 func (f *function) subscriber(s server.SubscriberFunc) server.SubscriberFunc {
 	return func(ctx context.Context, msg server.Message) error {
-		defer f.once.Do(f.end)
+		defer f.end()
 		return s(ctx, msg)
 	}
 }

@@ -29,7 +29,8 @@ type Service interface {
 	// the environment: what is set in code goes first, then the environment,
 	// then flags. Its error is kept: Run returns it before anything starts, so
 	// a program may leave it. After --help Run returns nil at once. Init never
-	// exits the process and leaves the flags of go test alone.
+	// exits the process and leaves the flags of go test alone. It makes the
+	// parts that nobody chose, and starts nothing.
 	Init(...Option) error
 	// Options returns the settings. After Init they are whole: the parts that
 	// nobody chose have been made.
@@ -42,7 +43,9 @@ type Service interface {
 	Server() server.Server
 	// Run starts the service, serves until a signal (SIGTERM, SIGINT, SIGQUIT)
 	// or the end of Options.Context, and stops it without dropping what it has
-	// accepted. A second signal ends the waiting, with an error.
+	// accepted. A signal during the start is followed once the start has ended.
+	// A second signal ends the waiting, with an error. A service runs once:
+	// when Run returns, the parts that the service has made are closed.
 	Run() error
 	String() string
 }

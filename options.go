@@ -143,8 +143,9 @@ func Backends(b ...backend.Backend) Option {
 // Flags adds flags to the command line.
 func Flags(f ...cli.Flag) Option { return func(o *Options) { o.flags = append(o.flags, f...) } }
 
-// Action sets what Init calls once the command line has been read; what it
-// returns is Init's error.
+// Action sets what Init calls once the command line has been read and applied;
+// what it returns is Init's error. It may use the service's client. It is not
+// called when Args(nil) has turned the command line off.
 func Action(f func(context.Context, *cli.Command) error) Option {
 	return func(o *Options) { o.action = f }
 }

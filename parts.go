@@ -1,10 +1,14 @@
 package micro
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/seed-9a4e2794/micro/broker"
 	"github.com/seed-9a4e2794/micro/broker/direct"
@@ -23,8 +27,10 @@ import (
 	"github.com/seed-9a4e2794/micro/transport/tcp"
 )
 
-// builtin is the backends that every program has.
-func builtin() backend.List {
+// BuiltinBackends returns the backends that every program has: the registries
+// local, static and memory, the broker memory, and the transports tcp and
+// memory. It is for programs that choose backends by name without a service.
+func BuiltinBackends() backend.List {
 	return backend.List{
 		{Name: "local", Registry: func(c backend.Config) (registry.Registry, error) {
 			cfg := local.Config{Logger: c.Logger}
@@ -119,37 +125,58 @@ func protocol(flag string, name *string) error {
 
 func (s *service) applyBackends(set cmd.Settings) error {
 	o := &s.opts
-	all := append(builtin(), o.backends...)
+	all := append(o.backends[:len(o.backends):len(o.backends)], BuiltinBackends()...) // the program's come first
 	var errs []error
-	if set.Registry != nil || set.RegistryAddress != nil {
-		name := "local"
-		if set.Registry != nil {
-			name = *set.Registry
+	if set.Registry == nil && set.RegistryAddress != nil {
+		if o.Registry == nil {
+			local := "local"
+			set.Registry = &local
+		} else {
+			errs = append(errs, addressAlone("registry", set.RegistryAddress))
 		}
-		r, err := all.Registry(name, backend.Config{Addresses: set.RegistryAddress, Logger: o.logger})
+	}
+	if set.Registry != nil {
+		r, err := all.Registry(*set.Registry, backend.Config{Addresses: set.RegistryAddress, Logger: o.logger})
 		if err == nil {
 			o.Registry = r
-			s.own(r)
+			s.unsettle()
+			s.made.own(r)
 		}
 		errs = append(errs, err)
 	}
-	if set.Broker != nil && *set.Broker != "direct" {
+	switch {
+	case set.Broker == nil && set.BrokerAddress != nil:
+		errs = append(errs, addressAlone("broker", set.BrokerAddress))
+	case set.Broker == nil:
+	case *set.Broker == "direct":
+		o.Broker = nil // settle makes it
+	default:
 		b, err := all.Broker(*set.Broker, backend.Config{Addresses: set.BrokerAddress, Logger: o.logger})
 		if err == nil {
 			o.Broker = b
-			s.own(b)
+			s.made.own(b)
+			s.made.brokers = append(s.made.brokers, b)
 		}
 		errs = append(errs, err)
 	}
-	if set.Transport != nil {
+	switch {
+	case set.Transport == nil && set.TransportAddress != nil:
+		errs = append(errs, addressAlone("transport", set.TransportAddress))
+	case set.Transport != nil:
 		t, err := all.Transport(*set.Transport, backend.Config{Addresses: set.TransportAddress, Logger: o.logger})
 		if err == nil {
 			o.Transport = t
-			s.own(t)
+			s.made.own(t)
 		}
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// addressAlone says that an address came without the name of the part that it
+// is for.
+func addressAlone(part string, addrs []string) error {
+	return fmt.Errorf("--%[1]s_address is %[2]q and --%[1]s is not given: say which %[1]s is there", part, strings.Join(addrs, ","))
 }
 
 func (s *service) applySelector(name *string) error {
@@ -158,7 +185,7 @@ func (s *service) applySelector(name *string) error {
 	}
 	switch *name {
 	case "default", "registry", "cache":
-		return nil
+		s.strategy = nil
 	case "random":
 		s.strategy = selector.Random
 	case "roundrobin":
@@ -166,31 +193,86 @@ func (s *service) applySelector(name *string) error {
 	default:
 		return fmt.Errorf("no selector is called %q here (available: default, random, roundrobin)", *name)
 	}
+	s.opts.selector = nil // settle makes it
 	return nil
 }
 
+// made is the parts that a service has made, and closes.
+type made struct {
+	client  io.Closer // nil when the program gave the client
+	brokers []broker.Broker
+	others  []io.Closer // in the order of their making
+
+	// What settle has derived from the registry: another registry replaces it.
+	selector selector.Selector
+	broker   broker.Broker
+}
+
 // own closes a part at the end of Run, if it can be closed.
-func (s *service) own(part any) {
+func (m *made) own(part any) {
 	if c, ok := part.(io.Closer); ok {
-		s.made = append(s.made, c.Close)
+		m.others = append(m.others, c)
+	}
+}
+
+// disconnectTimeout bounds the disconnecting of a broker that the server has
+// not disconnected, as it did not start.
+const disconnectTimeout = 5 * time.Second
+
+// close closes all: brokers, which may still send through the client, the
+// client, and then the rest, the last first.
+func (m *made) close() []error {
+	var errs []error
+	note := func(err error) {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for _, b := range m.brokers {
+		ctx, cancel := context.WithTimeout(context.Background(), disconnectTimeout)
+		note(b.Disconnect(ctx))
+		cancel()
+	}
+	if m.client != nil {
+		note(m.client.Close())
+	}
+	for _, c := range slices.Backward(m.others) {
+		note(c.Close())
+	}
+	return errs
+}
+
+// same reports whether two parts are one. Those that Go cannot compare are
+// taken to be.
+func same(a, b any) bool {
+	if a == nil || b == nil || reflect.TypeOf(a) != reflect.TypeOf(b) {
+		return a == nil && b == nil
+	}
+	return !reflect.ValueOf(a).Comparable() || a == b
+}
+
+// unsettle forgets what was derived from the registry, which has changed. The
+// lock is held.
+func (s *service) unsettle() {
+	o := &s.opts
+	if s.made.selector != nil && same(o.selector, s.made.selector) {
+		o.selector = nil
+	}
+	if s.made.broker != nil && same(o.Broker, s.made.broker) {
+		o.Broker = nil
 	}
 }
 
 // settle makes the parts that nobody chose. The lock is held.
-func (s *service) settle() {
-	if s.settled {
-		return
-	}
-	s.settled = true
+func (s *service) settle() error {
 	o := &s.opts
 	if o.Registry == nil {
 		r, err := local.New(local.Config{Logger: o.logger})
 		if err != nil {
-			s.partErr = fmt.Errorf("micro: %w", err)
-			return
+			return fmt.Errorf("micro: %w", err)
 		}
 		o.Registry = r
-		s.made = append(s.made, r.Close)
+		s.made.own(r)
 	}
 	if o.Transport == nil {
 		o.Transport = tcp.New(tcp.Config{Logger: o.logger})
@@ -198,7 +280,8 @@ func (s *service) settle() {
 	if o.selector == nil {
 		w := selector.New(selector.Config{Registry: o.Registry, Strategy: s.strategy, Logger: o.logger})
 		o.selector = w
-		s.made = append(s.made, w.Close)
+		s.made.selector = w
+		s.made.own(w)
 	}
 	if sender, ok := s.base.(direct.Sender); o.Broker == nil && ok {
 		so := s.server.Options()
@@ -208,20 +291,21 @@ func (s *service) settle() {
 		}
 		b, err := direct.New(cfg)
 		if err != nil {
-			s.partErr = fmt.Errorf("micro: %w", err)
-			return
+			return fmt.Errorf("micro: %w", err)
 		}
 		o.Broker = b
+		s.made.broker = b
+		s.made.brokers = append(s.made.brokers, b)
 	}
+	return nil
 }
 
 // prepareClient completes the options of the client before its first call.
 func (s *service) prepareClient(o *client.Options) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.settle()
-	if s.partErr != nil {
-		return s.partErr
+	if err := s.settle(); err != nil {
+		return err
 	}
 	if o.Registry == nil {
 		o.Registry = s.opts.Registry
@@ -242,9 +326,8 @@ func (s *service) prepareClient(o *client.Options) error {
 func (s *service) prepareServer(o *server.Options) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.settle()
-	if s.partErr != nil {
-		return s.partErr
+	if err := s.settle(); err != nil {
+		return err
 	}
 	if o.Registry == nil {
 		o.Registry = s.opts.Registry

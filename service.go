@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/urfave/cli/v3"
 
 	"github.com/seed-9a4e2794/micro/client"
 	"github.com/seed-9a4e2794/micro/client/selector"
@@ -29,11 +33,12 @@ type service struct {
 	inited   bool
 	initErr  error
 	helped   bool
-	settled  bool
-	partErr  error             // why the parts could not be made
-	made     []func() error    // closes the parts that the service made, in order
+	ran      bool
+	made     made
 	debugs   bool              // the debug handler is registered
 	strategy selector.Strategy // what --selector chose
+
+	ended chan struct{} // closed by Done of a function; nil in others
 }
 
 func newService(opts ...Option) *service {
@@ -44,7 +49,7 @@ func newService(opts ...Option) *service {
 	s.base, s.server = s.opts.Client, s.opts.Server
 	if s.base == nil {
 		s.base = client.NewClient()
-		s.own(s.base)
+		s.made.client, _ = s.base.(io.Closer)
 	}
 	if s.server == nil {
 		s.server = server.NewServer()
@@ -83,11 +88,7 @@ func (s *service) configure() error {
 	err := s.server.Init(sopts...)
 	copts = append(copts, client.From(s.server.Options().Name))
 	err = errors.Join(err, s.base.Init(copts...))
-	c := s.base
-	for i := len(o.wrapClient) - 1; i >= 0; i-- {
-		c = o.wrapClient[i](c)
-	}
-	s.client.set(c)
+	s.client.set(s.base, slices.Concat(o.wrapClient, s.base.Options().Wrappers))
 	return err
 }
 
@@ -102,9 +103,6 @@ func (s *service) Server() server.Server { return s.server }
 func (s *service) Options() Options {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.inited {
-		s.settle()
-	}
 	return s.opts
 }
 
@@ -117,97 +115,159 @@ func (s *service) log() *slog.Logger {
 
 func (s *service) Init(opts ...Option) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	fixed := s.opts.Client
-	for _, f := range opts {
-		f(&s.opts)
-	}
-	if c := s.opts.Client; c != fixed && c != nil {
-		s.base = c
-	}
-	if srv := s.opts.Server; srv != s.server && srv != nil {
-		s.initErr = errors.Join(s.initErr, errors.New("micro: Init cannot replace the server, which handlers have been registered with: set it in NewService"))
-		s.opts.Server = s.server
-	}
-	s.opts.Client = fixed
-	err := s.configure()
-	if !s.inited {
-		s.inited = true
+	first := !s.inited
+	s.inited = true
+	err := s.applyOptions(opts)
+	s.mu.Unlock()
+	if first {
+		// The program's Action runs in there and may use the service, so the
+		// lock is not held.
 		err = errors.Join(err, s.readSettings())
 	}
-	if err != nil {
-		s.initErr = errors.Join(s.initErr, err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.initErr = errors.Join(s.initErr, err)
+	if s.initErr == nil && !s.helped {
+		// Programs read the parts from the options of service, server and
+		// client, so they are made now.
+		s.initErr = errors.Join(s.settle(), s.configure())
 	}
 	return s.initErr
 }
 
-// readSettings reads the command line and the environment.
+// applyOptions applies options after those of NewService. The lock is held.
+func (s *service) applyOptions(opts []Option) error {
+	fixed, reg := s.opts.Client, s.opts.Registry
+	for _, f := range opts {
+		f(&s.opts)
+	}
+	if c := s.opts.Client; c != nil && !same(c, fixed) {
+		s.base = c
+	}
+	s.opts.Client = fixed
+	var err error
+	if srv := s.opts.Server; srv != nil && !same(srv, s.server) {
+		err = errors.New("micro: Init cannot replace the server, which handlers may have been registered with: set it in NewService")
+	}
+	s.opts.Server = s.server
+	if !same(reg, s.opts.Registry) {
+		s.unsettle()
+	}
+	return errors.Join(err, s.configure())
+}
+
+// readSettings reads the command line and the environment, applies them, and
+// then calls the program's Action. The lock is not held.
 func (s *service) readSettings() error {
+	s.mu.Lock()
 	o := &s.opts
 	if o.Cmd == nil {
 		o.Cmd = cmd.NewCmd()
 	}
-	app := o.Cmd.App()
+	line := o.Cmd
+	app := line.App()
 	app.Flags = append(app.Flags, o.flags...)
+	action := app.Action
 	if o.action != nil {
-		app.Action = o.action
+		action = o.action
 	}
-	so := s.server.Options()
-	copts := []cmd.Option{cmd.Version(so.Version)}
+	copts := []cmd.Option{cmd.Version(s.server.Options().Version)}
 	if o.argsSet {
 		copts = append(copts, cmd.Args(o.args))
 	}
-	err := o.Cmd.Init(copts...)
-	switch {
-	case errors.Is(err, cmd.ErrHelp):
+	s.mu.Unlock()
+	app.Action = func(ctx context.Context, c *cli.Command) error {
+		s.mu.Lock()
+		err := s.apply(line.Options().Settings)
+		if err == nil {
+			err = s.configure()
+		}
+		s.mu.Unlock()
+		if err != nil || action == nil {
+			return err
+		}
+		return action(ctx, c)
+	}
+	err := line.Init(copts...)
+	if errors.Is(err, cmd.ErrHelp) {
+		s.mu.Lock()
 		s.helped = true
+		s.mu.Unlock()
 		return nil
-	case err != nil:
+	}
+	if err != nil {
 		return fmt.Errorf("micro: %w", err)
 	}
-	if err := s.apply(o.Cmd.Options().Settings); err != nil {
-		return fmt.Errorf("micro: %w", err)
-	}
-	return s.configure()
+	return nil
 }
 
 // Run runs the service; see Service.
 func (s *service) Run() error {
 	s.mu.Lock()
+	if s.ran && s.initErr == nil {
+		s.mu.Unlock()
+		return errors.New("micro: the service has been run, and its parts are closed: make a new one")
+	}
 	err, helped := s.initErr, s.helped
+	s.ran = true
 	o := s.opts
 	s.mu.Unlock()
-	if helped {
-		return nil
-	}
-	if err != nil {
+	defer s.close()
+	if helped || err != nil {
 		return err
 	}
-	ctx := o.Context
-	if ctx == nil {
-		ctx = context.Background()
-	}
-	sig := make(chan os.Signal, 2)
+	var sig chan os.Signal // nil, when there are no signals to listen for
 	if o.signals != noSignals {
+		sig = make(chan os.Signal, 2)
 		signal.Notify(sig, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
 		defer signal.Stop(sig)
 	}
-	defer s.close()
-	if err := s.start(&o); err != nil {
+	got, err := s.during(sig, nil, "starting", func() error { return s.start(&o) })
+	if err != nil {
 		return err
+	}
+	if got == nil {
+		got = s.wait(sig, o.Context)
+	}
+	_, err = s.during(sig, got, "stopping", func() error { return s.stop(&o) })
+	return err
+}
+
+// wait waits until the service has to stop. It returns the signal, if it was
+// one.
+func (s *service) wait(sig <-chan os.Signal, ctx context.Context) os.Signal {
+	if ctx == nil {
+		ctx = context.Background()
 	}
 	select {
 	case got := <-sig:
 		s.log().Info("stopping", "service", s.Name(), "signal", got.String())
+		return got
 	case <-ctx.Done():
+	case <-s.ended:
 	}
-	stopped := make(chan error, 1)
-	go func() { stopped <- s.stop(&o) }() // ends by itself, within the server's StopTimeout and the hooks' own time
-	select {
-	case err := <-stopped:
-		return err
-	case got := <-sig:
-		return fmt.Errorf("micro: %s came while the service was stopping: calls under way were not waited for", got)
+	return nil
+}
+
+// during calls fn. One signal is noted, and another one ends the waiting for
+// fn. It returns the first signal, which may be one from before.
+func (s *service) during(sig <-chan os.Signal, first os.Signal, what string, fn func() error) (os.Signal, error) {
+	if sig == nil {
+		return nil, fn()
+	}
+	done := make(chan error, 1)
+	go func() { done <- fn() }() // not waited for only when the program is told to end at once
+	for {
+		select {
+		case err := <-done:
+			return first, err
+		case got := <-sig:
+			if first != nil {
+				return first, fmt.Errorf("micro: %s came after %s while %s was %s: what was under way was not waited for", got, first, s.Name(), what)
+			}
+			first = got
+			s.log().Info("stopping after what is under way", "service", s.Name(), "signal", got.String(), "while", what)
+		}
 	}
 }
 
@@ -290,22 +350,17 @@ func (o *observer) Endpoints() []debug.Endpoint {
 			Mean: int64(e.Durations.Mean()), P50: int64(e.Durations.Quantile(0.5)),
 			P90: int64(e.Durations.Quantile(0.9)), P99: int64(e.Durations.Quantile(0.99))})
 	}
+	slices.SortFunc(out, func(a, b debug.Endpoint) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 
 // close closes what the service has made: it is over.
 func (s *service) close() {
 	s.mu.Lock()
-	made := s.made
-	s.made = nil
+	m := s.made
+	s.made = made{}
 	s.mu.Unlock()
-	// The client was made first and uses the others.
-	if len(made) > 1 {
-		slices.Reverse(made[1:])
-	}
-	for _, closePart := range made {
-		if err := closePart(); err != nil {
-			s.log().Warn("closing a part failed", "error", err)
-		}
+	for _, err := range m.close() {
+		s.log().Warn("closing a part failed", "service", s.Name(), "error", err)
 	}
 }

@@ -13,7 +13,6 @@ import (
 
 	"github.com/seed-9a4e2794/micro"
 	"github.com/seed-9a4e2794/micro/internal/leaktest"
-	"github.com/seed-9a4e2794/micro/registry/local"
 )
 
 type HelloRequest struct {
@@ -63,20 +62,15 @@ func run(t *testing.T, opts ...micro.Option) micro.Service {
 		}
 	})
 	go func() { done <- s.Run() }()
-	t.Cleanup(func() {})
-	runLater(t, s, started, done)
-	return s
-}
-
-func runLater(t *testing.T, s micro.Service, started chan struct{}, done chan error) {
-	t.Helper()
 	select {
 	case <-started:
 	case err := <-done:
+		done <- err
 		t.Fatalf("Run of %s returned %v", s.Name(), err)
 	case <-time.After(10 * time.Second):
 		t.Fatalf("%s does not start", s.Name())
 	}
+	return s
 }
 
 func TestAServiceIsFoundAndCalled(t *testing.T) {
@@ -143,5 +137,3 @@ func TestEventsReachQueuesAndEveryoneElse(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
-
-var _ = local.Config{}

@@ -4,10 +4,8 @@ import (
 	"context"
 	stderrors "errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
-	"github.com/seed-9a4e2794/micro/client/selector"
 	"github.com/seed-9a4e2794/micro/codec"
 	"github.com/seed-9a4e2794/micro/errors"
 	"github.com/seed-9a4e2794/micro/metadata"
@@ -28,6 +26,7 @@ type work struct {
 	header            metadata.Header
 	deadline          time.Time
 	opts              *CallOptions
+	more              bool // another attempt may follow this one
 }
 
 func (c *client) Call(ctx context.Context, req Request, rsp any, opts ...CallOption) error {
@@ -73,9 +72,10 @@ func (c *client) do(ctx context.Context, w work, opts []CallOption) error {
 	for n := 0; ; n++ {
 		if n > 0 || w.opts.Backoff != nil {
 			if err := c.backoff(ctx, p, &w, n); err != nil {
-				return c.failed(p, &w, &tried, nil, 0, err)
+				return failed(&w, tried, nil, 0, err)
 			}
 		}
+		w.more = n < w.opts.Retries
 		start := began
 		if n > 0 {
 			start = time.Now()
@@ -86,56 +86,18 @@ func (c *client) do(ctx context.Context, w work, opts []CallOption) error {
 		}
 		again, err := c.again(ctx, p, &w, n, err)
 		if !again {
-			if tried == nil && node != nil && !own(err) {
+			if node != nil && !own(err) {
 				return err // what the handler returned
 			}
-			return c.failed(p, &w, &tried, node, time.Since(start), err)
+			return failed(&w, tried, node, time.Since(start), err)
 		}
-		if tried == nil {
-			tried = &Tried{Service: w.service, Endpoint: w.endpoint}
+		tried = w.tried(tried, node, time.Since(start), err)
+		if !w.more || !c.budget.spend(time.Now()) {
+			tried.Spent = w.more
+			return tried.failed()
 		}
-		a := Attempt{Took: time.Since(start), Err: err}
-		if node != nil {
-			a.Node, a.Address = node.Id, node.Address
-		}
-		if n >= w.opts.Retries || !c.budget.spend(time.Now()) {
-			tried.Spent = n < w.opts.Retries
-			return c.failed(p, &w, &tried, node, a.Took, err)
-		}
-		tried.Attempts = append(tried.Attempts, a)
 		last = node
 	}
-}
-
-// own reports whether an error was made on this side of the wire.
-func own(err error) bool {
-	e, ok := err.(*errors.Error)
-	return !ok || stderrors.Unwrap(e) != nil || e.Refused
-}
-
-// failed makes the error of a call that is given up.
-func (c *client) failed(p *parts, w *work, tried **Tried, node *registry.Node, took time.Duration, err error) error {
-	t := *tried
-	if t == nil {
-		t = &Tried{Service: w.service, Endpoint: w.endpoint}
-	}
-	a := Attempt{Took: took, Err: err}
-	if node != nil {
-		a.Node, a.Address = node.Id, node.Address
-	}
-	t.Attempts = append(t.Attempts, a)
-	e := errors.From(clientId, err)
-	out := errors.Wrap(e.Id, e.GRPCCode(), t)
-	out.Details = e.Details
-	if e.GRPCCode() == errors.CodeUnknown {
-		switch {
-		case stderrors.Is(err, registry.ErrNotFound):
-			out = errors.Wrap(clientId, errors.CodeNotFound, t)
-		default:
-			out = errors.Wrap(clientId, errors.CodeUnavailable, t)
-		}
-	}
-	return out
 }
 
 // again decides about a further attempt. Its error replaces err.
@@ -173,7 +135,7 @@ func (c *client) backoff(ctx context.Context, p *parts, w *work, n int) error {
 	}
 	if !w.deadline.IsZero() {
 		if left := time.Until(w.deadline); left < pause {
-			return errors.NewCode(clientId, errors.CodeDeadlineExceeded, "the next attempt would be in %v, the call's time ends in %v", pause.Round(time.Millisecond), left.Round(time.Millisecond))
+			return fmt.Errorf("the next attempt would be in %v, the call's time ends in %v: %w", pause.Round(time.Millisecond), left.Round(time.Millisecond), context.DeadlineExceeded)
 		}
 	}
 	t := time.NewTimer(pause)
@@ -197,95 +159,19 @@ func (c *client) attempt(ctx context.Context, p *parts, w *work, avoid *registry
 	return pick.Node, err
 }
 
-// choose returns the node for an attempt, and whether it must be of the
-// service: not when the caller gave the address.
-func (c *client) choose(ctx context.Context, p *parts, w *work, avoid *registry.Node, n int) (chosen, bool, error) {
-	if len(w.opts.Address) > 0 {
-		addr := pickAddress(w.opts.Address, avoid, n)
-		return chosen{Choice: selector.Choice{Node: &registry.Node{Id: addr, Address: addr}}}, false, nil
-	}
-	pick, err := p.pick(ctx, w, avoid)
-	return pick, true, err
-}
-
-// pickAddress picks one of the addresses that the caller gave, another one
-// for each attempt.
-func pickAddress(addrs []string, avoid *registry.Node, n int) string {
-	if len(addrs) == 1 {
-		return addrs[0]
-	}
-	if avoid != nil {
-		for i, a := range addrs {
-			if a == avoid.Address {
-				return addrs[(i+1)%len(addrs)]
-			}
-		}
-	}
-	return addrs[(rand.IntN(len(addrs))+n)%len(addrs)]
-}
-
-// chosen is a picked node with whoever wants to know how the attempt ended.
-type chosen struct {
-	selector.Choice
-	marker  selector.Selector // not nil for selectors that only have Mark
-	service string
-}
-
-func (c *chosen) done(took time.Duration, err error) {
-	if c.marker != nil {
-		c.marker.Mark(c.service, c.Node, err)
-		return
-	}
-	c.Done(took, err)
-}
-
-// tryPicker picks a node if it need not wait.
-type tryPicker interface {
-	TryPick(service string, avoid *registry.Node) (selector.Choice, bool)
-}
-
-// optionPicker picks with options.
-type optionPicker interface {
-	PickWith(ctx context.Context, service string, avoid *registry.Node, opts ...selector.SelectOption) (selector.Choice, error)
-}
-
-// pick picks a node, within the call's time. Only the first pick of a service
-// waits, and only that one needs a context with a deadline.
-func (p *parts) pick(ctx context.Context, w *work, avoid *registry.Node) (chosen, error) {
-	options := len(w.opts.SelectOptions) > 0
-	if !options && p.try != nil {
-		if c, ok := p.try.TryPick(w.service, avoid); ok {
-			return chosen{Choice: c}, nil
-		}
-	}
-	if !w.deadline.IsZero() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, w.deadline)
-		defer cancel()
-	}
-	if !options && p.picker != nil {
-		c, err := p.picker.Pick(ctx, w.service, avoid)
-		return chosen{Choice: c}, err
-	}
-	if options && p.with != nil {
-		c, err := p.with.PickWith(ctx, w.service, avoid, w.opts.SelectOptions...)
-		return chosen{Choice: c}, err
-	}
-	next, err := p.selector.Select(ctx, w.service, w.opts.SelectOptions...)
-	if err != nil {
-		return chosen{}, err
-	}
-	node, err := next()
-	return chosen{Choice: selector.Choice{Node: node}, marker: p.selector, service: w.service}, err
-}
-
 // callNode makes one attempt at a node, through the call wrappers.
 func (c *client) callNode(ctx context.Context, p *parts, w *work, node *registry.Node, strict bool) error {
 	if len(w.opts.CallWrappers) == 0 {
 		return c.send(ctx, p, w, node, strict)
 	}
+	return c.wrapped(ctx, p, *w, node, strict)
+}
+
+// wrapped makes one attempt through the call wrappers. It has a work of its
+// own: what the wrappers keep must not keep the caller's off its stack.
+func (c *client) wrapped(ctx context.Context, p *parts, w work, node *registry.Node, strict bool) error {
 	f := CallFunc(func(ctx context.Context, node *registry.Node, req Request, rsp any, opts CallOptions) error {
-		inner := *w
+		inner := w
 		inner.service, inner.endpoint, inner.contentType = req.Service(), req.Endpoint(), req.ContentType()
 		inner.body, inner.rsp, inner.req, inner.opts = req.Body(), rsp, req, &opts
 		inner.header = p.header(ctx)
@@ -341,14 +227,18 @@ func decode(p *parts, body transport.Body, enc codec.Codec, v any) error {
 	if v == nil {
 		return nil
 	}
-	dec := enc
-	if body.ContentType != "" && body.ContentType != enc.Name() {
-		var err error
-		if dec, err = p.codecs.Find(body.ContentType, v); err != nil {
-			return err
+	ctype := body.ContentType
+	if ctype == "" {
+		if len(body.Data) == 0 {
+			return nil
 		}
-	} else if body.ContentType == "" && len(body.Data) == 0 {
-		return nil
+		ctype = enc.Name()
+	}
+	// Not enc itself: a raw frame may have been sent for a value, or a value
+	// for a raw frame.
+	dec, err := p.codecs.Find(ctype, v)
+	if err != nil {
+		return err
 	}
 	return dec.Unmarshal(body.Data, v)
 }
@@ -361,15 +251,14 @@ func (c *client) exchange(ctx context.Context, p *parts, w *work, node *registry
 		if err != nil {
 			return transport.Reply{}, err
 		}
+		conn.begin()
 		reply, err := conn.Call(ctx, r)
-		if err == nil {
-			return reply, nil
+		over := err != nil && conn.Err() != nil
+		if over {
+			c.pool.drop(n, conn)
 		}
-		if conn.Err() == nil {
-			return reply, err
-		}
-		n.drop(conn)
-		if fresh || !stderrors.Is(err, errors.ErrRefused) {
+		c.pool.end(conn)
+		if !over || fresh || !stderrors.Is(err, errors.ErrRefused) {
 			return reply, err
 		}
 	}
@@ -377,22 +266,46 @@ func (c *client) exchange(ctx context.Context, p *parts, w *work, node *registry
 
 // connection returns the connection to an address, within the call's time.
 func (c *client) connection(ctx context.Context, p *parts, w *work, addr string) (*held, *peer, error) {
-	n, err := c.pool.peer(addr)
-	if err != nil {
-		return nil, nil, err
+	for {
+		n, err := c.pool.peer(addr)
+		if err != nil {
+			return nil, nil, err
+		}
+		if conn := n.conn.Load(); conn != nil {
+			return conn, n, nil
+		}
+		conn, err := c.connect(ctx, p, w, n, addr)
+		if err != errForgotten {
+			return conn, n, err
+		}
 	}
-	if conn := n.conn.Load(); conn != nil {
-		return conn, n, nil
-	}
-	if !w.deadline.IsZero() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, w.deadline)
-		defer cancel()
-	}
+}
+
+// connect waits for a connection that is being made. A call that may make
+// another attempt keeps half of its time for that: a machine that is gone
+// refuses nothing, it is silent.
+func (c *client) connect(ctx context.Context, p *parts, w *work, n *peer, addr string) (*held, error) {
 	timeout := w.opts.DialTimeout
 	if timeout <= 0 {
 		timeout = DefaultDialTimeout
 	}
-	conn, err := c.pool.connect(ctx, n, p.transport, addr, timeout)
-	return conn, n, err
+	end := w.deadline
+	if d, ok := ctx.Deadline(); ok && (end.IsZero() || d.Before(end)) {
+		end = d
+	}
+	patience := timeout
+	if !end.IsZero() {
+		left := time.Until(end)
+		if w.more {
+			left /= 2
+		}
+		patience = min(patience, left)
+	}
+	wait, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	conn, err := c.pool.connect(wait, n, p.transport, addr, timeout)
+	if err == context.DeadlineExceeded && ctx.Err() == nil && (end.IsZero() || time.Now().Before(end)) {
+		err = unconnected(addr, patience)
+	}
+	return conn, err
 }

@@ -62,7 +62,8 @@ type Request interface {
 type Stream interface {
 	Context() context.Context
 	Request() Request
-	// Response is nil until the server has answered.
+	// Response is what comes back. Its Header waits until the server has
+	// begun to answer.
 	Response() Response
 	// Send sends a message. It waits while the server takes no more. It
 	// returns io.EOF when the server has ended the stream: Recv says how.

@@ -177,8 +177,9 @@ func Logger(l *slog.Logger) Option { return func(o *Options) { o.Logger = l } }
 // Micro-From-Service.
 func From(service string) Option { return func(o *Options) { o.from = service } }
 
-// Prepare sets a function that completes the options, once, before the first
-// call: what it is for is parts that are made only when they are needed.
+// Prepare sets a function that completes the options before the first call and
+// before the first after an Init: what it is for is parts that are made only
+// when they are needed. It may be called more than once, and concurrently.
 func Prepare(fn func(*Options) error) Option { return func(o *Options) { o.prepare = fn } }
 
 // WithAddress calls these nodes instead of those that are found.

@@ -28,6 +28,7 @@ type client struct {
 	made    []func() error // closes the parts that this client made, in order
 	events  broker.Broker  // the broker in use; nil before the first Publish
 	settled atomic.Pointer[parts]
+	joining chan struct{} // a token, held to connect the broker
 
 	pool   pool
 	budget budget
@@ -57,6 +58,7 @@ func newClient(opts ...Option) *client {
 	for _, f := range opts {
 		f(&c.opts)
 	}
+	c.joining = make(chan struct{}, 1)
 	return c
 }
 
@@ -153,11 +155,19 @@ func (c *client) settle(full *Options) (*parts, error) {
 // fromKey is the metadata field that names the calling service.
 const fromKey = "micro-from-service"
 
+// typeKey is the metadata field with the encoding of a body, which is not
+// passed on: the next body has its own.
+const typeKey = "content-type"
+
 // header returns the metadata of a call.
 func (p *parts) header(ctx context.Context) metadata.Header {
 	h, ok := metadata.HeaderFromContext(ctx)
 	if !ok || len(h) == 0 {
 		return p.from
+	}
+	if _, has := h.Get(typeKey); has { // the encoding of an event or call that is being handled
+		h = h.Clone()
+		h.Del(typeKey)
 	}
 	if p.from == nil {
 		return h
@@ -181,7 +191,7 @@ func (c *client) Close() error {
 	made := c.made
 	c.mu.Unlock()
 	var errs []error
-	for i := len(made) - 1; i >= 0; i-- { // the broker, which comes last, may still send
+	for i := len(made) - 1; i >= 0; i-- { // the latest uses those before
 		errs = append(errs, made[i]())
 	}
 	c.pool.close()

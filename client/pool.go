@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,8 +15,9 @@ import (
 type pool struct {
 	peers atomic.Pointer[map[string]*peer] // the map is replaced, not changed
 
-	mu     sync.Mutex // held to replace peers
-	closed bool
+	mu      sync.Mutex // held to replace peers
+	closed  bool
+	retired map[*held]struct{} // connections that take no more calls and have some under way
 }
 
 // peer is a node and the connection to it.
@@ -24,20 +26,30 @@ type peer struct {
 
 	mu      sync.Mutex
 	dialing *dial // nil when nobody dials
+	gone    bool  // the pool has forgotten this peer: nothing is dialled for it
 }
 
 // held is a connection in use.
-type held struct{ transport.Conn }
+type held struct {
+	transport.Conn
+	calls   atomic.Int64 // under way, streams included
+	retired atomic.Bool  // no new calls are made; the last one under way closes it
+}
 
 // dial is a connecting that callers wait for together.
 type dial struct {
-	done chan struct{}
-	conn *held
-	err  error
+	cancel context.CancelFunc
+	done   chan struct{}
+	conn   *held
+	err    error
 }
 
-// errClientClosed is returned by calls after Close.
-var errClientClosed = errors.New("the client has been closed")
+var (
+	// errClientClosed is returned by calls after Close.
+	errClientClosed = errors.New("the client has been closed")
+	// errForgotten says that a peer is no longer the pool's.
+	errForgotten = errors.New("the peer has been forgotten")
+)
 
 // maxPeers is how many nodes are remembered before those without a connection
 // are forgotten.
@@ -61,7 +73,7 @@ func (p *pool) peer(addr string) (*peer, error) {
 			return n, nil
 		}
 		for k, v := range *old {
-			if len(*old) >= maxPeers && v.idle() {
+			if len(*old) >= maxPeers && p.forget(v) {
 				continue
 			}
 			fresh[k] = v
@@ -73,11 +85,16 @@ func (p *pool) peer(addr string) (*peer, error) {
 	return n, nil
 }
 
-// idle reports whether a peer has no connection and is not getting one.
-func (n *peer) idle() bool {
+// forget gives a peer up if it has no connection and is not getting one. The
+// lock is held.
+func (p *pool) forget(n *peer) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.dialing == nil && n.conn.Load() == nil
+	if c := n.conn.Load(); c != nil && c.Err() != nil && n.conn.CompareAndSwap(c, nil) {
+		p.retireLocked(c)
+	}
+	n.gone = n.dialing == nil && n.conn.Load() == nil
+	return n.gone
 }
 
 // connect dials once for all callers that want the connection.
@@ -87,20 +104,22 @@ func (p *pool) connect(ctx context.Context, n *peer, t transport.Transport, addr
 		n.mu.Unlock()
 		return c, nil
 	}
+	if n.gone {
+		n.mu.Unlock()
+		return nil, errForgotten
+	}
 	d := n.dialing
 	if d == nil {
-		d = &dial{done: make(chan struct{})}
-		n.dialing = d
-		n.mu.Unlock()
 		// The dial is not this caller's alone: it has its own time.
 		dctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
-		go func() {
+		d = &dial{cancel: cancel, done: make(chan struct{})}
+		n.dialing = d
+		go func() { // close waits for it
 			defer cancel()
-			p.dial(dctx, n, d, t, addr)
+			n.dial(dctx, d, t, addr, timeout)
 		}()
-	} else {
-		n.mu.Unlock()
 	}
+	n.mu.Unlock()
 	select {
 	case <-d.done:
 		return d.conn, d.err
@@ -110,48 +129,107 @@ func (p *pool) connect(ctx context.Context, n *peer, t transport.Transport, addr
 }
 
 // dial connects and tells those who wait. It ends within the context's time.
-func (p *pool) dial(ctx context.Context, n *peer, d *dial, t transport.Transport, addr string) {
+func (n *peer) dial(ctx context.Context, d *dial, t transport.Transport, addr string, timeout time.Duration) {
 	conn, err := t.Dial(ctx, addr)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		// It is not the call whose time is over.
+		err = unconnected(addr, timeout)
+	}
 	n.mu.Lock()
 	n.dialing = nil
-	if err == nil {
-		d.conn = &held{conn}
+	switch {
+	case err != nil:
+		d.err = err
+	case n.gone:
+		d.err = errClientClosed
+	default:
+		d.conn = &held{Conn: conn}
 		n.conn.Store(d.conn)
 	}
-	d.err = err
 	n.mu.Unlock()
-	p.mu.Lock()
-	closed := p.closed
-	p.mu.Unlock()
-	if closed && conn != nil { // Close did not see it
-		n.drop(d.conn)
-		conn.Close()
-		d.conn, d.err = nil, errClientClosed
+	if err == nil && d.conn == nil {
+		conn.Close() // nobody has it
 	}
 	close(d.done)
 }
 
-// drop forgets a connection that takes no more calls.
-func (n *peer) drop(c *held) { n.conn.CompareAndSwap(c, nil) }
+// unconnected is the error of a connecting that took too long.
+func unconnected(addr string, after time.Duration) error {
+	return fmt.Errorf("%w: %s: no connection after %v", transport.ErrUnreachable, addr, after.Round(time.Millisecond))
+}
 
-// close closes all connections.
+// drop forgets a connection that takes no more calls. It is closed when the
+// calls that it still carries have ended.
+func (p *pool) drop(n *peer, c *held) {
+	if !n.conn.CompareAndSwap(c, nil) {
+		return // somebody else has
+	}
+	p.mu.Lock()
+	p.retireLocked(c)
+	p.mu.Unlock()
+}
+
+// retireLocked keeps a connection for the calls under way on it. The lock is
+// held.
+func (p *pool) retireLocked(c *held) {
+	if p.retired == nil {
+		p.retired = make(map[*held]struct{})
+	}
+	p.retired[c] = struct{}{}
+	c.retired.Store(true)
+	if c.calls.Load() == 0 {
+		p.release(c)
+	}
+}
+
+// begin counts a call on a connection; end must be called after it.
+func (c *held) begin() { c.calls.Add(1) }
+
+// end says that a call is over.
+func (p *pool) end(c *held) {
+	if c.calls.Add(-1) == 0 && c.retired.Load() {
+		p.mu.Lock()
+		p.release(c)
+		p.mu.Unlock()
+	}
+}
+
+// release closes a connection that takes no more calls and has none under way.
+// A call that comes late is refused by it. The lock is held.
+func (p *pool) release(c *held) {
+	delete(p.retired, c)
+	c.Close() // ends what has ended already
+}
+
+// close closes all connections and waits for those who dial.
 func (p *pool) close() {
 	p.mu.Lock()
 	p.closed = true
-	p.mu.Unlock()
-	peers := p.peers.Load()
-	if peers == nil {
-		return
+	peers := p.peers.Swap(nil)
+	var conns []*held
+	for c := range p.retired {
+		conns = append(conns, c)
 	}
-	for _, n := range *peers {
-		n.mu.Lock()
-		d := n.dialing
-		n.mu.Unlock()
-		if d != nil {
-			<-d.done
+	p.retired = nil
+	p.mu.Unlock()
+	if peers != nil {
+		for _, n := range *peers {
+			n.mu.Lock()
+			n.gone = true
+			d := n.dialing
+			if d != nil {
+				d.cancel()
+			}
+			n.mu.Unlock()
+			if d != nil {
+				<-d.done
+			}
+			if c := n.conn.Swap(nil); c != nil {
+				conns = append(conns, c)
+			}
 		}
-		if c := n.conn.Swap(nil); c != nil {
-			c.Close()
-		}
+	}
+	for _, c := range conns {
+		c.Close() // calls under way on it fail
 	}
 }

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"crypto/rand"
+	stderrors "errors"
 	"fmt"
 	"time"
 
@@ -67,7 +68,11 @@ func (c *client) Publish(ctx context.Context, msg Message, opts ...PublishOption
 	header["Micro-Id"] = rand.Text()
 	b, err := c.broker(ctx, p)
 	if err != nil {
-		return errors.Wrap(clientId, errors.CodeUnavailable, err)
+		e := errors.From(clientId, fmt.Errorf("publish to %s: %w", topic, err))
+		if e.GRPCCode() == errors.CodeUnknown {
+			e = errors.Wrap(clientId, errors.CodeUnavailable, e.Unwrap())
+		}
+		return e
 	}
 	var popts []broker.PublishOption
 	if o.RequireSubscriber {
@@ -86,33 +91,64 @@ func (c *client) Publish(ctx context.Context, msg Message, opts ...PublishOption
 // broker returns the connected broker, making it at first use if none was
 // given.
 func (c *client) broker(ctx context.Context, p *parts) (broker.Broker, error) {
+	if b, err := c.joined(); b != nil || err != nil {
+		return b, err
+	}
+	// One at a time connects, and without the lock: it may take a while.
+	select {
+	case c.joining <- struct{}{}:
+		defer func() { <-c.joining }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	b, err := c.joined()
+	if b != nil || err != nil {
+		return b, err
+	}
+	c.mu.Lock()
+	b = c.opts.Broker
+	c.mu.Unlock()
+	leave := func() error { return nil } // a broker that was given is its owner's
+	if b == nil {
+		d, err := direct.New(direct.Config{Registry: p.registry, Sender: c, Logger: p.log})
+		if err != nil {
+			return nil, err
+		}
+		b = d
+		leave = func() error {
+			ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+			defer cancel()
+			return d.Disconnect(ctx)
+		}
+	}
+	wait, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	if err := b.Connect(wait); err != nil {
+		if ctx.Err() != nil { // the next to publish goes on connecting
+			return nil, stderrors.Join(fmt.Errorf("connecting the broker: %w", ctx.Err()), leave())
+		}
+		// A broker that is away goes on trying by itself; publishing says how it is.
+		p.log.Warn("the broker is not ready yet", "error", err)
+	}
+	c.mu.Lock()
+	closed := c.closed
+	if !closed {
+		c.events = b
+		c.made = append(c.made, leave)
+	}
+	c.mu.Unlock()
+	if closed {
+		return nil, stderrors.Join(errClientClosed, leave())
+	}
+	return b, nil
+}
+
+// joined returns the broker if it has been connected.
+func (c *client) joined() (broker.Broker, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return nil, errClientClosed
 	}
-	if c.events != nil {
-		return c.events, nil
-	}
-	b := c.opts.Broker
-	if b == nil {
-		d, err := direct.New(direct.Config{Registry: p.registry, Sender: c, Logger: c.opts.Logger})
-		if err != nil {
-			return nil, err
-		}
-		b = d
-		c.made = append(c.made, func() error {
-			ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-			defer cancel()
-			return d.Disconnect(ctx)
-		})
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
-	defer cancel()
-	// A broker that is away goes on trying by itself; publishing says how it is.
-	if err := b.Connect(ctx); err != nil {
-		p.log.Warn("the broker is not ready yet", "error", err)
-	}
-	c.events = b
-	return b, nil
+	return c.events, nil
 }

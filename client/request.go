@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	stderrors "errors"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -17,6 +19,10 @@ import (
 
 func (c *client) NewRequest(service, endpoint string, body any, opts ...RequestOption) Request {
 	r := &request{service: service, endpoint: endpoint, body: body, parts: c.settled.Load()}
+	if r.parts == nil { // no call has been made yet: what is set will do
+		o := c.Options()
+		r.parts = &parts{codecs: codecs.New(o.Codecs), contentType: o.ContentType}
+	}
 	for _, f := range opts {
 		f(&r.opts)
 	}
@@ -28,7 +34,7 @@ type request struct {
 	service, endpoint string
 	body              any
 	opts              RequestOptions
-	parts             *parts // nil before the client's first call
+	parts             *parts
 }
 
 func (r *request) Service() string     { return r.service }
@@ -39,11 +45,11 @@ func (r *request) Body() any           { return r.body }
 func (r *request) Stream() bool        { return r.opts.Stream }
 
 func (r *request) Codec() codec.Codec {
-	var t codecs.Table
-	if r.parts != nil {
-		t = r.parts.codecs
+	ctype := r.opts.ContentType
+	if ctype == "" {
+		ctype = r.parts.contentType
 	}
-	c, err := t.Find(r.opts.ContentType, r.body)
+	c, err := r.parts.codecs.Find(ctype, r.body)
 	if err != nil {
 		return nil
 	}
@@ -52,6 +58,11 @@ func (r *request) Codec() codec.Codec {
 
 // routed makes a call through the Router.
 func (c *client) routed(ctx context.Context, p *parts, w *work) error {
+	if _, has := ctx.Deadline(); !has && w.opts.RequestTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, w.opts.RequestTimeout)
+		defer cancel()
+	}
 	rsp, err := p.router.SendRequest(ctx, w.request(p))
 	if err != nil {
 		return errors.From(clientId, err)
@@ -60,8 +71,11 @@ func (c *client) routed(ctx context.Context, p *parts, w *work) error {
 	if err != nil {
 		return errors.From(clientId, err)
 	}
+	if w.rsp == nil {
+		return nil
+	}
 	if err := rsp.Codec().Unmarshal(b, w.rsp); err != nil {
-		return errors.Wrap(clientId, errors.CodeInternal, err)
+		return errors.Wrap(clientId, errors.CodeInternal, fmt.Errorf("%s %s: the answer is not what was asked for: %w", w.service, w.endpoint, err))
 	}
 	return nil
 }
@@ -87,65 +101,87 @@ func (c *client) Stream(ctx context.Context, req Request, opts ...CallOption) (S
 	}
 	w.header = p.header(ctx)
 	if accept, err := p.codecs.Find(w.contentType, w.body); err == nil {
-		w.header = append(w.header.Clone(), metadata.Field{Key: "accept", Value: accept.Name()})
+		w.header = w.header.Clone() // with room for one field more
+		w.header.Set("accept", accept.Name())
 	}
 	c.budget.call()
 	var tried *Tried
 	var last *registry.Node
 	for n := 0; ; n++ {
+		if n > 0 || call.Backoff != nil {
+			if err := c.backoff(ctx, p, &w, n); err != nil {
+				return nil, failed(&w, tried, nil, 0, err)
+			}
+		}
+		w.more = n < call.Retries
 		start := time.Now()
 		s, node, err := c.open(ctx, p, &w, last, n, start)
 		if err == nil {
 			return s, nil
 		}
 		again, err := c.again(ctx, p, &w, n, err)
-		if !again || n >= call.Retries || !c.budget.spend(time.Now()) {
-			return nil, c.failed(p, &w, &tried, node.Node, time.Since(start), err)
+		tried = w.tried(tried, node, time.Since(start), err)
+		if !again || !w.more || !c.budget.spend(time.Now()) {
+			tried.Spent = again && w.more
+			return nil, tried.failed()
 		}
-		if tried == nil {
-			tried = &Tried{Service: w.service, Endpoint: w.endpoint}
+		last = node
+	}
+}
+
+// open makes one attempt to open a stream. The node is nil when none could be
+// picked.
+func (c *client) open(ctx context.Context, p *parts, w *work, avoid *registry.Node, n int, start time.Time) (*stream, *registry.Node, error) {
+	pick, strict, err := c.choose(ctx, p, w, avoid, n)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := c.openAt(ctx, p, w, pick, strict)
+	if err != nil {
+		pick.done(time.Since(start), err)
+	}
+	return s, pick.Node, err
+}
+
+// openAt opens a stream at a node, whose connection, if it has ended, is
+// replaced once.
+func (c *client) openAt(ctx context.Context, p *parts, w *work, pick chosen, strict bool) (*stream, error) {
+	for fresh := false; ; fresh = true {
+		conn, peer, err := c.connection(ctx, p, w, pick.Node.Address)
+		if err != nil {
+			return nil, err
 		}
-		a := Attempt{Took: time.Since(start), Err: err}
-		if node.Node != nil {
-			a.Node, a.Address = node.Node.Id, node.Node.Address
+		conn.begin()
+		sock, err := conn.Open(ctx, transport.Request{Method: transport.Method{Service: w.service, Endpoint: w.endpoint, Strict: strict}, Header: w.header})
+		if err == nil {
+			// However the program treats the stream, its node hears of the end.
+			context.AfterFunc(sock.Context(), func() {
+				pick.done(0, ending(sock, conn))
+				c.pool.end(conn)
+			})
+			return &stream{sock: sock, parts: p, req: w.req, ctype: w.contentType}, nil
 		}
-		tried.Attempts = append(tried.Attempts, a)
-		last = node.Node
-		if err := c.backoff(ctx, p, &w, n+1); err != nil {
-			return nil, c.failed(p, &w, &tried, nil, 0, err)
+		over := conn.Err() != nil
+		if over {
+			c.pool.drop(peer, conn)
+		}
+		c.pool.end(conn)
+		if !over || fresh || !stderrors.Is(err, errors.ErrRefused) {
+			return nil, err
 		}
 	}
 }
 
-// open makes one attempt to open a stream.
-func (c *client) open(ctx context.Context, p *parts, w *work, avoid *registry.Node, n int, start time.Time) (*stream, chosen, error) {
-	pick, strict, err := c.choose(ctx, p, w, avoid, n)
-	if err != nil {
-		return nil, pick, err
+// ending says how a stream whose context has ended went, without taking
+// messages from whoever still reads.
+func ending(sock transport.Socket, conn *held) error {
+	if _, err := sock.Header(); err != nil {
+		return err
 	}
-	for fresh := false; ; fresh = true {
-		conn, peer, err := c.connection(ctx, p, w, pick.Node.Address)
-		if err != nil {
-			pick.done(time.Since(start), err)
-			return nil, pick, err
-		}
-		sock, err := conn.Open(ctx, transport.Request{Method: transport.Method{Service: w.service, Endpoint: w.endpoint, Strict: strict}, Header: w.header})
-		if err == nil {
-			s := &stream{sock: sock, parts: p, req: w.req, ctype: w.contentType}
-			s.ended = func(err error) { pick.done(0, err) }
-			// However the program treats the stream, its node hears of the end.
-			context.AfterFunc(sock.Context(), func() { s.finish(nil) })
-			return s, pick, nil
-		}
-		if conn.Err() != nil {
-			peer.drop(conn)
-			if !fresh {
-				continue
-			}
-		}
-		pick.done(time.Since(start), err)
-		return nil, pick, err
+	if err := conn.Err(); stderrors.Is(err, transport.ErrLost) {
+		return err
 	}
+	return nil
 }
 
 // stream implements Stream and CloseSender.
@@ -154,8 +190,6 @@ type stream struct {
 	parts *parts
 	req   Request
 	ctype string // "" follows each message
-	ended func(error)
-	once  sync.Once
 
 	mu     sync.Mutex
 	err    error
@@ -173,42 +207,28 @@ func (s *stream) Error() error {
 	return s.err
 }
 
-// fail notes an error of Send or Recv. over says that it ends the stream.
-func (s *stream) fail(err error, over bool) error {
-	if err == nil {
-		return nil
-	}
-	if err != io.EOF {
+// fail notes an error of Send or Recv.
+func (s *stream) fail(err error) error {
+	if err != nil && err != io.EOF {
 		s.mu.Lock()
 		s.err = err
 		s.mu.Unlock()
 	}
-	if over {
-		s.finish(err)
-	}
 	return err
-}
-
-// finish tells the selector, once, how the stream ended.
-func (s *stream) finish(err error) {
-	if err == io.EOF {
-		err = nil
-	}
-	s.once.Do(func() { s.ended(err) })
 }
 
 func (s *stream) Send(v any) error {
 	enc, err := s.parts.codecs.Find(s.ctype, v)
 	if err != nil {
-		return s.fail(errors.Wrap(clientId, errors.CodeInvalidArgument, err), false)
+		return s.fail(errors.Wrap(clientId, errors.CodeInvalidArgument, err))
 	}
-	return s.fail(s.sock.Send(transport.Message{Value: v, Codec: enc}), false)
+	return s.fail(s.sock.Send(transport.Message{Value: v, Codec: enc}))
 }
 
 func (s *stream) Recv(v any) error {
 	body, err := s.sock.Recv()
 	if err != nil {
-		return s.fail(err, true)
+		return s.fail(err)
 	}
 	defer body.Release()
 	dec, err := s.parts.codecs.Find(body.ContentType, v)
@@ -216,7 +236,7 @@ func (s *stream) Recv(v any) error {
 		err = dec.Unmarshal(body.Data, v)
 	}
 	if err != nil {
-		return s.fail(errors.Wrap(clientId, errors.CodeInternal, err), false)
+		return s.fail(errors.Wrap(clientId, errors.CodeInternal, err))
 	}
 	return nil
 }
@@ -234,13 +254,16 @@ func (s *stream) Close() error {
 	if closed {
 		return nil
 	}
-	err := s.sock.CloseSend()
-	if s.sock.Context().Err() == nil {
-		timer := time.AfterFunc(closeGrace, s.sock.Reset)
-		context.AfterFunc(s.sock.Context(), func() { timer.Stop() })
+	if s.sock.Context().Err() != nil {
+		return nil
 	}
-	s.finish(nil)
-	return err
+	// First, because a Send that waits for the server holds up CloseSend.
+	timer := time.AfterFunc(closeGrace, s.sock.Reset)
+	context.AfterFunc(s.sock.Context(), func() { timer.Stop() })
+	if err := s.sock.CloseSend(); err != nil && err != io.EOF && s.sock.Context().Err() == nil {
+		return err
+	}
+	return nil
 }
 
 // streamResponse implements Response.
@@ -271,7 +294,7 @@ func (r *streamResponse) Header() map[string]string {
 func (r *streamResponse) Read() ([]byte, error) {
 	body, err := r.s.sock.Recv()
 	if err != nil {
-		return nil, r.s.fail(err, true)
+		return nil, r.s.fail(err)
 	}
 	defer body.Release()
 	return append([]byte(nil), body.Data...), nil

@@ -3,9 +3,7 @@ package client
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,7 +60,7 @@ func defaultBackoff(n int) time.Duration {
 
 // budget bounds further attempts: a tenth of the calls, and ten a second
 // besides, so that retries cannot multiply the load on services in trouble.
-// (A retry budget as in Finagle.)
+// What is not used is kept, up to budgetMax. (A retry budget as in Finagle.)
 type budget struct {
 	calls atomic.Int64
 
@@ -98,57 +96,4 @@ func (b *budget) spend(now time.Time) bool {
 	}
 	b.tokens--
 	return true
-}
-
-// Attempt is one attempt of a call.
-type Attempt struct {
-	// Node is the id of the node, Address its address.
-	Node, Address string
-	Took          time.Duration
-	Err           error
-}
-
-// Tried says what was tried before a call was given up. It unwraps to the
-// error of the last attempt.
-type Tried struct {
-	Service, Endpoint string
-	Attempts          []Attempt
-	// Spent is set when the retry budget allowed no further attempt.
-	Spent bool
-}
-
-// Error lists the attempts.
-func (t *Tried) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s: ", t.Service, t.Endpoint)
-	for i, a := range t.Attempts {
-		if i > 0 {
-			b.WriteString("; ")
-		}
-		if a.Address != "" {
-			fmt.Fprintf(&b, "%s after %v: ", a.Address, a.Took.Round(10*time.Microsecond))
-		}
-		b.WriteString(text(a.Err))
-	}
-	if t.Spent {
-		b.WriteString(" (no further attempt: the retry budget is spent)")
-	}
-	return b.String()
-}
-
-// text returns an error without the JSON around it.
-func text(err error) string {
-	var e *microerrors.Error
-	if errors.As(err, &e) && e.Detail != "" {
-		return e.Detail
-	}
-	return err.Error()
-}
-
-// Unwrap returns the error of the last attempt.
-func (t *Tried) Unwrap() error {
-	if len(t.Attempts) == 0 {
-		return nil
-	}
-	return t.Attempts[len(t.Attempts)-1].Err
 }

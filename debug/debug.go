@@ -13,7 +13,7 @@ type Source interface {
 	// Serving reports whether the service takes calls, and what of it is not
 	// well, by name of the part.
 	Serving() (bool, map[string]error)
-	// Endpoints returns what has been counted.
+	// Endpoints returns what has been counted, in the order of the names.
 	Endpoints() []Endpoint
 }
 
@@ -103,6 +103,9 @@ func (d *Debug) Stats(_ context.Context, _ *StatsRequest, rsp *StatsResponse) er
 	rsp.Threads = uint64(runtime.NumGoroutine())
 	rsp.GC = mem.PauseTotalNs
 	rsp.Endpoints = d.source.Endpoints()
+	if rsp.Endpoints == nil {
+		rsp.Endpoints = []Endpoint{} // a list in JSON, not null
+	}
 	for _, e := range rsp.Endpoints {
 		rsp.Requests += e.Requests
 		rsp.Errors += e.Errors

@@ -171,9 +171,9 @@ func (s *server) socket(run *running, sock transport.Socket) {
 	case r == nil:
 		err = s.routed(run, sock)
 	case r.serve == nil:
-		err = errors.NewCode(serverId, errors.CodeUnimplemented, "%s is not a stream", m.Endpoint)
+		err = errors.NewCode(serverId, errors.CodeUnimplemented, "%s is not a stream: use Call, not Stream", m.Endpoint)
 	case sock.Unary():
-		err = errors.NewCode(serverId, errors.CodeUnimplemented, "%s is a stream", m.Endpoint)
+		err = errors.NewCode(serverId, errors.CodeUnimplemented, "%s is a stream: use Stream, not Call", m.Endpoint)
 	default:
 		err = s.stream(run, sock, r)
 	}
@@ -239,8 +239,8 @@ func (r *request) ContentType() string { return r.contentType }
 func (r *request) Body() any           { return r.body }
 func (r *request) Stream() bool        { return r.stream }
 
-// Codec returns the codec of the request; before the first message of a
-// stream, JSON's.
+// Codec returns the codec of the request: on a stream and in a Router that of
+// raw bytes, under the name of the encoding that Read has last met.
 func (r *request) Codec() codec.Codec {
 	if r.codec == nil {
 		return rawCodec{name: r.contentType}

@@ -84,7 +84,7 @@ func newStructHandler(v any, log *slog.Logger, opts ...HandlerOption) *handler {
 		return h
 	}
 	typ := recv.Type()
-	h.name = reflect.Indirect(recv).Type().Name()
+	h.name = nameOf(typ)
 	if h.name == "" {
 		h.err = fmt.Errorf("server: a handler of type %s has no name to call it by", typ)
 		return h
@@ -104,6 +104,14 @@ func newStructHandler(v any, log *slog.Logger, opts ...HandlerOption) *handler {
 		h.err = fmt.Errorf("server: type %s has no exported method of the shape func(context.Context, *Req, *Rsp) error or func(context.Context, server.Stream) error", h.name)
 	}
 	return h
+}
+
+// nameOf returns the name of a type or of what it points to.
+func nameOf(t reflect.Type) string {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t.Name()
 }
 
 // addMethod adds the endpoint of one method, or says why there is none.

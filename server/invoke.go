@@ -28,7 +28,12 @@ func methodInvoker(recv reflect.Value, m reflect.Method) func(ctx context.Contex
 	closure := (*[2]unsafe.Pointer)(unsafe.Pointer(&boxed))[1]
 	fn := *(*function)(unsafe.Pointer(&closure))
 	self := recv.UnsafePointer()
+	reqType, rspType := m.Type.In(2), m.Type.In(3)
 	return func(ctx context.Context, req, rsp any) (any, error) {
+		// A wrapper may have passed on something else.
+		if reflect.TypeOf(req) != reqType || reflect.TypeOf(rsp) != rspType {
+			return nil, wrongTypes(m.Name, reqType, rspType, req, rsp)
+		}
 		return rsp, fn(self, ctx, pointer(req), pointer(rsp))
 	}
 }

@@ -55,8 +55,9 @@ type Options struct {
 	// Logger gets what no caller can be told. Nil is slog.Default.
 	Logger *slog.Logger
 
-	// Context is the base of the contexts that event handlers get, and of
-	// what programs hang on a server. Nil is context.Background.
+	// Context holds what programs hang on a server. RegisterCheck, the
+	// registry and the broker get contexts that carry its values; that it ends
+	// stops nothing. Nil is context.Background.
 	Context context.Context
 
 	wait    *sync.WaitGroup

@@ -14,6 +14,9 @@ import (
 // up to the register interval.
 const firstRetry = 200 * time.Millisecond
 
+// maxRetry is the longest pause where there is no interval.
+const maxRetry = DefaultRegisterInterval
+
 // register asks the check and then registers or leaves the registry. It
 // reports whether all went well.
 func (s *server) register(run *running, timeout time.Duration) bool {
@@ -100,7 +103,7 @@ func (s *server) keepRegistered(run *running) {
 			timer.Reset(jitter(pause))
 			limit := interval
 			if limit <= 0 {
-				limit = DefaultRegisterInterval
+				limit = maxRetry
 			}
 			pause = min(2*pause, limit)
 		case interval > 0:

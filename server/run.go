@@ -6,14 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/seed-9a4e2794/micro/broker"
 	"github.com/seed-9a4e2794/micro/internal/codecs"
-	"github.com/seed-9a4e2794/micro/internal/stats"
 	"github.com/seed-9a4e2794/micro/registry"
 	"github.com/seed-9a4e2794/micro/registry/local"
 	"github.com/seed-9a4e2794/micro/transport"
@@ -22,6 +19,8 @@ import (
 
 // server implements Server.
 type server struct {
+	life sync.Mutex // held by Start and Stop from beginning to end
+
 	mu      sync.Mutex
 	opts    Options
 	routes  map[string]*route
@@ -57,7 +56,7 @@ type running struct {
 	ctx      context.Context // ends with Stop
 	cancel   context.CancelFunc
 	accept   sync.WaitGroup // the accept loop
-	loop     sync.WaitGroup // the register loop
+	loop     sync.WaitGroup // the register loop, and the broker's while it is not ready
 	renew    chan struct{}  // a token when the registration has to be made anew
 }
 
@@ -156,53 +155,9 @@ func (s *server) again() {
 	}
 }
 
-func (s *server) Subscribe(sub Subscriber) error {
-	k, ok := sub.(*subscriber)
-	if !ok {
-		return fmt.Errorf("server: a %T is not a subscriber of this package: make it with NewSubscriber or TypedSubscriber", sub)
-	}
-	if k.err != nil {
-		return k.err
-	}
-	s.mu.Lock()
-	for _, other := range s.subs {
-		if other.sub == k {
-			s.mu.Unlock()
-			return fmt.Errorf("server: subscriber of topic %s is subscribed already", k.topic)
-		}
-	}
-	n := &subscription{sub: k}
-	s.subs = append(s.subs, n)
-	run := s.run
-	started := s.state == serving
-	s.again()
-	s.mu.Unlock()
-	if started {
-		return s.attach(run.ctx, run, n)
-	}
-	return nil
-}
-
-// attach subscribes with the broker.
-func (s *server) attach(ctx context.Context, run *running, n *subscription) error {
-	var opts []broker.SubscribeOption
-	if n.sub.opts.Queue != "" {
-		opts = append(opts, broker.Queue(n.sub.opts.Queue))
-	}
-	if !n.sub.opts.AutoAck {
-		opts = append(opts, broker.DisableAutoAck())
-	}
-	active, err := run.opts.Broker.Subscribe(ctx, n.sub.topic, s.handle(run, n.sub), opts...)
-	if err != nil {
-		return fmt.Errorf("server: subscribe to %s: %w", n.sub.topic, err)
-	}
-	s.mu.Lock()
-	n.active = active
-	s.mu.Unlock()
-	return nil
-}
-
 func (s *server) Start() error {
+	s.life.Lock()
+	defer s.life.Unlock()
 	s.mu.Lock()
 	if s.state != stopped {
 		s.mu.Unlock()
@@ -244,7 +199,6 @@ func (s *server) Start() error {
 	s.mu.Lock()
 	s.run, s.state = run, serving
 	s.checkUp, s.regUp, s.brokUp = nil, nil, nil
-	subs := append([]*subscription(nil), s.subs...)
 	log := s.logger()
 	s.mu.Unlock()
 
@@ -259,12 +213,14 @@ func (s *server) Start() error {
 			log.Error("the listener has ended", "service", opts.Name, "address", opts.Address, "error", err)
 		}
 	})
-	if remote {
-		log.Info("listening for other machines", "service", opts.Name, "address", opts.Address, "advertise", opts.Advertise, "because", why, "tls", false)
+	if exposed(opts.Address) {
+		log.Warn("other machines can reach the service, without TLS", "service", opts.Name, "address", opts.Address, "advertise", opts.Advertise, "because", why)
 	} else {
 		log.Info("listening", "service", opts.Name, "address", opts.Address)
 	}
-	s.connectBroker(run, subs)
+	if again := s.connectBroker(run, startTimeout); again {
+		run.loop.Go(func() { s.keepConnecting(run) })
+	}
 	s.register(run, startTimeout)
 	run.loop.Go(func() { s.keepRegistered(run) })
 	return nil
@@ -321,81 +277,9 @@ func (s *server) disown() {
 	}
 }
 
-// noBroker stands where a server has no use for a broker.
-type noBroker struct{}
-
-func (noBroker) Connect(context.Context) error    { return nil }
-func (noBroker) Disconnect(context.Context) error { return nil }
-func (noBroker) Publish(context.Context, string, *broker.Message, ...broker.PublishOption) error {
-	return broker.ErrNotConnected
-}
-func (noBroker) Subscribe(context.Context, string, broker.Handler, ...broker.SubscribeOption) (broker.Subscriber, error) {
-	return nil, fmt.Errorf("%w: the server was started without one", broker.ErrNotConnected)
-}
-
 func isRemote(r registry.Registry) bool {
 	m, ok := r.(registry.Remote)
 	return ok && m.Remote()
-}
-
-// listenAddress returns where to listen.
-func listenAddress(addr string, remote bool) string {
-	switch {
-	case addr != "":
-		return addr
-	case remote:
-		return ":0"
-	}
-	return "127.0.0.1:0"
-}
-
-// advertise returns the address at which others reach a bound address, and why
-// it is that one.
-func advertise(bound string) (addr, why string) {
-	host, port, err := net.SplitHostPort(bound)
-	if err != nil {
-		return bound, "it is the bound address"
-	}
-	if ip := net.ParseIP(host); ip == nil || !ip.IsUnspecified() {
-		return bound, "it is the bound address"
-	}
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return net.JoinHostPort("127.0.0.1", port), "the interfaces cannot be listed: " + err.Error()
-	}
-	var public string
-	for _, a := range addrs {
-		n, ok := a.(*net.IPNet)
-		if !ok || n.IP.IsLoopback() || n.IP.IsLinkLocalUnicast() || n.IP.IsMulticast() {
-			continue
-		}
-		if n.IP.IsPrivate() {
-			return net.JoinHostPort(n.IP.String(), port), "it is the first private address of the interfaces"
-		}
-		if public == "" {
-			public = n.IP.String()
-		}
-	}
-	if public != "" {
-		return net.JoinHostPort(public, port), "it is the first address of the interfaces"
-	}
-	return net.JoinHostPort("127.0.0.1", port), "no interface but the loopback has an address"
-}
-
-// withPort adds the bound port to an advertised address that has none.
-func withPort(addr, bound string) string {
-	if _, port, err := net.SplitHostPort(addr); err == nil && port != "" && port != "0" {
-		return addr
-	}
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		host = strings.Trim(addr, "[]")
-	}
-	_, port, err := net.SplitHostPort(bound)
-	if err != nil {
-		return addr
-	}
-	return net.JoinHostPort(host, port)
 }
 
 // describeService returns what is registered, but for the endpoints.
@@ -408,25 +292,6 @@ func (s *server) describeService(opts *Options) *registry.Service {
 		Nodes: []*registry.Node{{Id: opts.Name + "-" + opts.Id, Address: opts.Advertise, Metadata: md}}}
 }
 
-// connectBroker connects the broker and subscribes. A broker that is away goes
-// on trying by itself.
-func (s *server) connectBroker(run *running, subs []*subscription) {
-	ctx, cancel := context.WithTimeout(run.ctx, startTimeout)
-	defer cancel()
-	err := run.opts.Broker.Connect(ctx)
-	for _, n := range subs {
-		if e := s.attach(ctx, run, n); e != nil {
-			err = errors.Join(err, e)
-		}
-	}
-	s.mu.Lock()
-	s.brokUp = err
-	s.mu.Unlock()
-	if err != nil {
-		s.log().Warn("the broker is not ready; the service serves without it", "service", run.name, "error", err)
-	}
-}
-
 const (
 	// partTimeout bounds one request to a registry or broker.
 	partTimeout = 10 * time.Second
@@ -434,42 +299,3 @@ const (
 	// up the start for long.
 	startTimeout = 3 * time.Second
 )
-
-// Health says how a server is.
-type Health struct {
-	// Serving is false before Start and once Stop has begun.
-	Serving bool
-	// Check, Registry and Broker are the last errors of the RegisterCheck, the
-	// registration and the broker; nil is well.
-	Check, Registry, Broker error
-}
-
-// Health returns how the server is.
-func (s *server) Health() Health {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return Health{Serving: s.state == serving, Check: s.checkUp, Registry: s.regUp, Broker: s.brokUp}
-}
-
-// EndpointStats is what has been counted of an endpoint.
-type EndpointStats struct {
-	Name string
-	stats.Snapshot
-}
-
-// Stats returns the counts of all endpoints that are not internal.
-func (s *server) Stats() []EndpointStats {
-	s.mu.Lock()
-	var routes []*route
-	for _, r := range s.routes {
-		if !r.internal {
-			routes = append(routes, r)
-		}
-	}
-	s.mu.Unlock()
-	out := make([]EndpointStats, len(routes))
-	for i, r := range routes {
-		out[i] = EndpointStats{r.name, r.calls.Snapshot()}
-	}
-	return out
-}

@@ -37,7 +37,8 @@ type Server interface {
 	// all have it: each of them gets each event.
 	NewSubscriber(topic string, subscriber any, opts ...SubscriberOption) Subscriber
 	// Subscribe adds a subscriber, also after Start. It fails when the
-	// subscriber does not have the right shape or was added before.
+	// subscriber does not have the right shape or was added before, and after
+	// Start when the broker does not take it.
 	Subscribe(Subscriber) error
 	// Start listens, connects the broker and registers the service. A registry
 	// or broker that is away does not make it fail.

@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/seed-9a4e2794/micro/broker"
 	"github.com/seed-9a4e2794/micro/registry"
 )
 
 func (s *server) Stop() error {
+	s.life.Lock()
+	defer s.life.Unlock()
 	s.mu.Lock()
 	if s.state != serving {
 		s.mu.Unlock()
@@ -18,7 +22,6 @@ func (s *server) Stop() error {
 	}
 	s.state = stopping
 	run := s.run
-	subs := append([]*subscription(nil), s.subs...)
 	s.mu.Unlock()
 	log := s.log()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(run.ctx), run.opts.StopTimeout)
@@ -34,14 +37,14 @@ func (s *server) Stop() error {
 		log.Warn("the service could not leave the registry", "service", run.name, "error", err)
 	}
 	unsubscribed := make(chan error, 1)
-	go func() { unsubscribed <- unsubscribe(ctx, subs) }()
+	go func() { unsubscribed <- s.unsubscribe(ctx) }()
 	if err := pause(ctx, run.opts.DrainDelay); err != nil {
-		errs = append(errs, err)
+		errs = append(errs, fmt.Errorf("the drain delay of %v was cut short: the StopTimeout is %v", run.opts.DrainDelay, run.opts.StopTimeout))
 	}
 	// ... those who come all the same are refused, and those who are here are
 	// finished.
 	if err := run.listener.Shutdown(ctx); err != nil {
-		errs = append(errs, fmt.Errorf("calls under way were cut off after %v: %w", time.Since(began).Round(time.Millisecond), err))
+		errs = append(errs, fmt.Errorf("calls under way were cut off after %v%s: %w", time.Since(began).Round(time.Millisecond), s.underWay(), err))
 	}
 	errs = append(errs, <-unsubscribed)
 	if run.opts.wait != nil {
@@ -54,15 +57,26 @@ func (s *server) Stop() error {
 	s.disown()
 	s.mu.Lock()
 	s.state = stopped
-	for _, n := range s.subs {
-		n.active = nil
-	}
 	s.mu.Unlock()
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("server: stop %s: %w", run.name, err)
 	}
 	log.Info("stopped", "service", run.name, "took", time.Since(began).Round(time.Millisecond))
 	return nil
+}
+
+// underWay lists the calls whose handlers still run.
+func (s *server) underWay() string {
+	var list []string
+	for _, e := range s.Stats() {
+		if e.InFlight > 0 {
+			list = append(list, fmt.Sprintf("%d of %s", e.InFlight, e.Name))
+		}
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(list, ", ") + ")"
 }
 
 // leave takes the node out of the registry.
@@ -77,16 +91,22 @@ func leave(ctx context.Context, run *running) error {
 }
 
 // unsubscribe ends all subscriptions, and waits for their handlers.
-func unsubscribe(ctx context.Context, subs []*subscription) error {
-	errs := make([]error, len(subs))
-	var group sync.WaitGroup
-	for i, n := range subs {
-		if n.active == nil {
-			continue
+func (s *server) unsubscribe(ctx context.Context) error {
+	s.mu.Lock()
+	var active []broker.Subscriber
+	for _, n := range s.subs {
+		if n.active != nil {
+			active = append(active, n.active)
+			n.active = nil
 		}
+	}
+	s.mu.Unlock()
+	errs := make([]error, len(active))
+	var group sync.WaitGroup
+	for i, a := range active {
 		group.Go(func() {
-			if err := n.active.Unsubscribe(ctx); err != nil {
-				errs[i] = fmt.Errorf("unsubscribe from %s: %w", n.sub.topic, err)
+			if err := a.Unsubscribe(ctx); err != nil {
+				errs[i] = fmt.Errorf("unsubscribe from %s: %w", a.Topic(), err)
 			}
 		})
 	}

@@ -51,6 +51,9 @@ func (s *serverStream) Send(v any) error {
 		if err == nil {
 			ctype, _ = h.Get(acceptKey)
 		}
+		if _, err := s.table.Find(ctype, v); err != nil {
+			ctype = "" // the caller takes what is not known here, so it gets what there is
+		}
 	}
 	c, err := s.table.Find(ctype, v)
 	if err != nil {

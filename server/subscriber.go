@@ -50,7 +50,7 @@ func newSubscriber(topic string, v any, opts ...SubscriberOption) *subscriber {
 	case val.Kind() == reflect.Func:
 		s.err = s.add("Func", val, val.Type())
 	default:
-		name := reflect.Indirect(val).Type().Name()
+		name := nameOf(val.Type())
 		for i := range val.NumMethod() {
 			m := val.Type().Method(i)
 			if err := s.add(name+"."+m.Name, val.Method(i), val.Method(i).Type()); err != nil {
@@ -116,8 +116,11 @@ func TypedSubscriber[T any](topic string, fn func(context.Context, *T) error, op
 
 // subscription is a subscriber of a running server.
 type subscription struct {
-	sub    *subscriber
+	sub *subscriber
+
+	// Guarded by the server's lock.
 	active broker.Subscriber // nil until the broker has it
+	busy   bool              // somebody is subscribing it
 }
 
 // handle returns the broker's handler for a subscriber.

@@ -5,7 +5,7 @@ package backend
 import (
 	"fmt"
 	"log/slog"
-	"sort"
+	"slices"
 	"strings"
 
 	"github.com/seed-9a4e2794/micro/broker"
@@ -74,6 +74,7 @@ func (l List) names(has func(Backend) bool) []string {
 }
 
 func unknown(kind, name string, have []string) error {
-	sort.Strings(have)
+	slices.Sort(have)
+	have = slices.Compact(have)
 	return fmt.Errorf("no %s is called %q here (available: %s); backends that are modules of their own are added with micro.Backends", kind, name, strings.Join(have, ", "))
 }

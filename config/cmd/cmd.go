@@ -128,6 +128,7 @@ func (c *command) Init(opts ...Option) error {
 	// The library prints help by itself and returns no error; a program that
 	// goes on to serve would be a surprise.
 	helped := true
+	var acted error
 	action := c.app.Action
 	c.app.Action = func(ctx context.Context, cc *cli.Command) error {
 		helped = false
@@ -136,11 +137,15 @@ func (c *command) Init(opts ...Option) error {
 			return err
 		}
 		if action != nil {
-			return action(ctx, cc)
+			acted = action(ctx, cc)
 		}
-		return nil
+		return acted
 	}
-	if err := c.app.Run(context.Background(), append([]string{c.opts.Name}, args...)); err != nil {
+	err := c.app.Run(context.Background(), append([]string{c.opts.Name}, args...))
+	if acted != nil {
+		return acted // the program's own error, not one of the command line
+	}
+	if err != nil {
 		return fmt.Errorf("command line: %w (--help lists the flags)", err)
 	}
 	if helped {
@@ -193,18 +198,20 @@ func flags() []cli.Flag {
 
 func envName(flag string) string { return "MICRO_" + strings.ToUpper(flag) }
 
-// read takes the settings from the parsed command line.
+// read takes the settings from the parsed command line. An empty value says
+// nothing: scripts that start services set variables to it.
 func read(c *cli.Command) (Settings, error) {
 	var s Settings
 	var errs []error
+	isSet := func(name string) bool { return c.String(name) != "" }
 	text := func(name string, to **string) {
-		if c.IsSet(name) {
+		if isSet(name) {
 			v := c.String(name)
 			*to = &v
 		}
 	}
 	number := func(name string, to **int) {
-		if !c.IsSet(name) {
+		if !isSet(name) {
 			return
 		}
 		n, err := strconv.Atoi(c.String(name))
@@ -215,7 +222,7 @@ func read(c *cli.Command) (Settings, error) {
 		*to = &n
 	}
 	duration := func(name string, to **time.Duration, unit time.Duration) {
-		if !c.IsSet(name) {
+		if !isSet(name) {
 			return
 		}
 		v := c.String(name)
@@ -230,7 +237,7 @@ func read(c *cli.Command) (Settings, error) {
 		*to = &d
 	}
 	list := func(name string, to *[]string) {
-		if c.IsSet(name) {
+		if isSet(name) {
 			for _, a := range strings.Split(c.String(name), ",") {
 				if a = strings.TrimSpace(a); a != "" {
 					*to = append(*to, a)
@@ -259,6 +266,9 @@ func read(c *cli.Command) (Settings, error) {
 	duration("register_ttl", &s.RegisterTTL, time.Second)
 	duration("register_interval", &s.RegisterInterval, time.Second)
 	for _, kv := range c.StringSlice("server_metadata") {
+		if kv == "" {
+			continue
+		}
 		k, v, ok := strings.Cut(kv, "=")
 		if !ok || k == "" {
 			errs = append(errs, fmt.Errorf("--server_metadata is %q, not KEY=VALUE", kv))

@@ -290,8 +290,8 @@ func TestGeneratedEndpointsAreRegisteredUnderTheServicesName(t *testing.T) {
 			got = append(got, fmt.Sprint(e.Name, fields, e.Metadata))
 		}
 		slices.Sort(got)
-		want := []string{"Greeter.Chat[]map[stream:true]", "Greeter.Collect[]map[stream:true]", "Greeter.Countdown[]map[stream:true]",
-			"Greeter.Hello[name count last]map[safe:true]"}
+		want := []string{"Greeter.Chat[] map[stream:true]", "Greeter.Collect[] map[stream:true]", "Greeter.Countdown[] map[stream:true]",
+			"Greeter.Hello[name count last] map[safe:true]"}
 		if !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)
 		}

@@ -89,7 +89,7 @@ func (l *Listener) Accept(serve func(transport.Socket), opts ...transport.Accept
 
 // Serve serves one connection on goroutines of the listener.
 func (l *Listener) Serve(conn net.Conn) {
-	c := &serverConn{l: l, drained: make(chan struct{})}
+	c := &serverConn{l: l, drained: make(chan struct{}), gone: make(chan struct{})}
 	c.init(conn, &l.cfg, "micro", c)
 	l.mu.Lock()
 	if l.state != listening {
@@ -139,9 +139,24 @@ func (l *Listener) Shutdown(ctx context.Context) error {
 			err = ctx.Err()
 		}
 	}
+	// Calls that crossed the GOAWAY are still to be refused: to their callers
+	// a closed connection would say that they may have been executed. Callers
+	// close when they have heard of it.
+	ctx, cancel := context.WithTimeout(ctx, lingerTime)
+	defer cancel()
+	for _, c := range conns {
+		select {
+		case <-c.gone:
+		case <-ctx.Done():
+		}
+	}
 	l.Close()
 	return err
 }
+
+// lingerTime is how long callers have to close their connections once they
+// have been told that this side takes no more calls and have all their answers.
+const lingerTime = time.Second
 
 // Close stops at once.
 func (l *Listener) Close() error {

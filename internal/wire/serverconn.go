@@ -32,7 +32,8 @@ type serverConn struct {
 	greeted bool // this side's greeting has been sent
 	over    bool // the connection has ended
 	drained chan struct{}
-	empty   bool // drained has been closed
+	empty   bool          // drained has been closed
+	gone    chan struct{} // closed when the connection has ended
 
 	going    atomic.Bool  // no more calls are taken; set under mu
 	held     atomic.Int64 // request bytes of unary calls that have not been let go
@@ -197,6 +198,7 @@ func (c *serverConn) lost(error) {
 	}
 	c.checkDrained()
 	c.mu.Unlock()
+	close(c.gone)
 	for _, k := range ended {
 		k.end(context.Canceled)
 	}

@@ -1,0 +1,12 @@
+module github.com/seed-9a4e2794/micro/examples
+
+go 1.26.0
+
+require github.com/seed-9a4e2794/micro v0.0.0-00010101000000-000000000000
+
+require (
+	github.com/urfave/cli/v3 v3.14.0 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
+)
+
+replace github.com/seed-9a4e2794/micro => ../
