@@ -232,7 +232,6 @@ func (c *cutting) kill(addr string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.dead[addr] = true
-	println("kill", addr, len(c.conns[addr]))
 	for _, conn := range c.conns[addr] {
 		conn.Close()
 	}

@@ -99,7 +99,7 @@ func (t *tool) runServices(ctx context.Context, c *cli.Command) error {
 		err := runner.Run(ctx, runner.Config{
 			Dirs: dirs(c), Catalog: known, Env: chosen(c), Watch: !c.Bool("no-watch"), Out: t.stdout, Colour: colours(t.stdout),
 			Logger: t.logger(c), Kill: kill, Counts: counts(gw), BeforeStop: stopServing,
-			Ready: func(s runner.Summary) { t.banner(c, s, known, listener) },
+			Ready: func(names []string) { t.banner(c, names, known, listener) },
 		})
 		if problem, ok := errors.AsType[*runner.Problem](err); ok {
 			return &failure{exit: exitUsage, what: problem.What, hints: problem.Hints}
@@ -233,9 +233,9 @@ func freePort(host, port string) string {
 }
 
 // banner says what runs and what to try.
-func (t *tool) banner(c *cli.Command, s runner.Summary, known *catalog.Catalog, listener net.Listener) {
+func (t *tool) banner(c *cli.Command, names []string, known *catalog.Catalog, listener net.Listener) {
 	all, _ := known.Services()
-	mine := slices.DeleteFunc(slices.Clone(all), func(x *registry.Service) bool { return !slices.Contains(s.Names, x.Name) })
+	mine := slices.DeleteFunc(slices.Clone(all), func(x *registry.Service) bool { return !slices.Contains(names, x.Name) })
 	var b strings.Builder
 	row := func(name, format string, a ...any) {
 		fmt.Fprintf(&b, "  %-10s "+format+"\n", append([]any{name}, a...)...)
@@ -251,9 +251,7 @@ func (t *tool) banner(c *cli.Command, s runner.Summary, known *catalog.Catalog, 
 		}
 	}
 	if !c.Bool("no-watch") {
-		row("watching", "%s   ctrl-c stops all", plural(s.Folders, "folder"))
-	} else {
-		row("watching", "nothing   ctrl-c stops all")
+		row("watching", "%s and what they import", strings.Join(dirs(c), " "))
 	}
 	name := "try"
 	if len(try) > 0 {
@@ -265,6 +263,7 @@ func (t *tool) banner(c *cli.Command, s runner.Summary, known *catalog.Catalog, 
 		method := x.Path[strings.LastIndexByte(x.Path, '/')+1:]
 		row(name, "%s", strings.TrimSpace(toolName()+" call "+x.Service+" "+method+" "+x.Fields))
 	}
+	row("stop", "ctrl-c")
 	b.WriteString("\n")
 	_, _ = io.WriteString(t.stdout, b.String()) // who does not read it does not want it
 }

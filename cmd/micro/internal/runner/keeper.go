@@ -19,10 +19,8 @@ type keeper struct {
 	pause   time.Duration // before the next start after an end
 	first   func()        // says that the program has been started or cannot be
 
-	mu      sync.Mutex // over what summary reads
-	up      bool
-	names   []string
-	folders int
+	mu    sync.Mutex
+	names []string // what the program has registered
 }
 
 // keep builds and runs the program until ctx ends. The process that runs then
@@ -78,9 +76,6 @@ func (k *keeper) build(ctx context.Context) {
 	err := compile(ctx, k.program, binary)
 	if k.watcher != nil && ctx.Err() == nil {
 		k.watcher.refresh(ctx, k.program)
-		k.mu.Lock()
-		k.folders = k.watcher.count()
-		k.mu.Unlock()
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -145,7 +140,7 @@ func (k *keeper) launch(ctx context.Context, binary, what string) {
 	k.current = x
 	k.replaced(binary)
 	k.mu.Lock()
-	k.up, k.names = true, x.names()
+	k.names = x.names()
 	k.mu.Unlock()
 	line := fmt.Sprintf("%s   pid %d", what, x.cmd.Process.Pid)
 	if ready == silent {

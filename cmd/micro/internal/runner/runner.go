@@ -54,17 +54,10 @@ type Config struct {
 	// them got no answer.
 	Counts func(names []string) (requests, dropped uint64)
 	// Ready is called once, when each program has been started or has failed
-	// to, with the labels of those that run and what they have registered.
-	Ready func(Summary)
+	// to, with the names of what they have registered.
+	Ready func(names []string)
 	// BeforeStop is called before the programs are stopped.
 	BeforeStop func()
-}
-
-// Summary is what runs once all programs have been started.
-type Summary struct {
-	Programs, Folders int
-	// Names are the names of the services.
-	Names []string
 }
 
 // runner runs programs.
@@ -108,7 +101,7 @@ func Run(ctx context.Context, cfg Config) error {
 	keepers.Go(func() {
 		first.Wait()
 		if ctx.Err() == nil && cfg.Ready != nil {
-			cfg.Ready(summary(list))
+			cfg.Ready(registeredBy(list))
 		}
 	})
 	keepers.Wait() // they end with ctx
@@ -116,19 +109,15 @@ func Run(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-// summary gathers what the keepers have started.
-func summary(list []*keeper) Summary {
-	var s Summary
+// registeredBy gathers the names of what the keepers' programs have registered.
+func registeredBy(list []*keeper) []string {
+	var names []string
 	for _, k := range list {
 		k.mu.Lock()
-		s.Folders += k.folders
-		if k.up {
-			s.Programs++
-		}
-		s.Names = append(s.Names, k.names...)
+		names = append(names, k.names...)
 		k.mu.Unlock()
 	}
-	return s
+	return names
 }
 
 // note keeps the list of running processes.

@@ -70,13 +70,6 @@ func (w *watcher) close() {
 	w.done.Wait()
 }
 
-// count returns how many folders are watched.
-func (w *watcher) count() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.dirs)
-}
-
 // add adds what a program is built of.
 func (w *watcher) add(src sources) {
 	w.mu.Lock()
