@@ -72,6 +72,7 @@ const house = `
 	api < gateway;
 	micro, internal/leaktest < microtest;
 	# The programs that the README shows.
+	client, server < internal/v1gen;
 	micro < internal/readme/server, internal/readme/client, internal/readme/orders;
 	web, gateway, dashboard < cmd/protoc-gen-micro;
 `

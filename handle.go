@@ -17,6 +17,8 @@ type clientHandle struct {
 	mu       sync.Mutex // held to wrap
 	base     client.Client
 	wrappers []client.Wrapper
+
+	closeUnused func() // closes the parts of a service that was never run
 }
 
 type boxed struct {
@@ -55,6 +57,14 @@ func (h *clientHandle) load() *boxed {
 	b.invoker, _ = c.(client.Invoker)
 	h.real.Store(b)
 	return b
+}
+
+// Close closes the client of a service that is never run, and what the service
+// has made for it. It does nothing once Run has been called, which does the
+// same at its end. It implements io.Closer.
+func (h *clientHandle) Close() error {
+	h.closeUnused()
+	return nil
 }
 
 func (h *clientHandle) Init(opts ...client.Option) error { return h.load().Init(opts...) }

@@ -43,6 +43,7 @@ type service struct {
 
 func newService(opts ...Option) *service {
 	s := new(service)
+	s.client.closeUnused = s.closeUnused
 	for _, f := range opts {
 		f(&s.opts)
 	}
@@ -362,5 +363,16 @@ func (s *service) close() {
 	s.mu.Unlock()
 	for _, err := range m.close() {
 		s.log().Warn("closing a part failed", "service", s.Name(), "error", err)
+	}
+}
+
+// closeUnused closes what the service has made, unless Run does.
+func (s *service) closeUnused() {
+	s.mu.Lock()
+	ran := s.ran
+	s.ran = true
+	s.mu.Unlock()
+	if !ran {
+		s.close()
 	}
 }

@@ -3,6 +3,7 @@ package micro_test
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -133,4 +134,26 @@ func from(ctx context.Context) string {
 	md, _ := metadata.FromContext(ctx)
 	name, _ := md.Get("Micro-From-Service")
 	return name
+}
+
+func TestAServiceThatIsNeverRunIsClosedThroughItsClient(t *testing.T) {
+	leaktest.Check(t)
+	runtimeDir(t)
+	srv := run(t, micro.Name("greeter"))
+	if err := micro.RegisterHandler(srv.Server(), new(Greeter)); err != nil {
+		t.Fatal(err)
+	}
+	only := micro.NewService(micro.Args(nil), micro.Name("caller"))
+	if err := only.Init(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := micro.Call[HelloResponse](context.Background(), only.Client(), "greeter", "Greeter.Hello", &HelloRequest{Name: "Ada"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := only.Client().(io.Closer).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := only.Run(); err == nil {
+		t.Error("Run of a service that was closed returned nil")
+	}
 }

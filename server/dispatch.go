@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	stderrors "errors"
 	"fmt"
 	"io"
 	"runtime/debug"
@@ -102,6 +103,7 @@ func (s *server) unary(run *running, r *route) transport.Unary {
 		if err := c.Unmarshal(body.Data, req); err != nil {
 			return m, errors.NewCode(serverId, errors.CodeInvalidArgument, "%s: the request is not what the endpoint takes: %v", r.name, err)
 		}
+		err = errEnded // stays when the handler does not return
 		rsp, err := call(ctx, body, c, req)
 		if err != nil && r.bare {
 			return m, err
@@ -197,11 +199,16 @@ func (s *server) stream(run *running, sock transport.Socket, r *route) (err erro
 	for i := len(run.wrappers) - 1; i >= 0; i-- {
 		f = run.wrappers[i](f)
 	}
-	if err := f(sock.Context(), st.req, st); err != nil {
+	err = errEnded // stays when the handler does not return
+	if err = f(sock.Context(), st.req, st); err != nil {
 		return run.handlerError(err)
 	}
 	return nil
 }
+
+// errEnded counts a call whose handler ended its goroutine; the transport
+// answers it.
+var errEnded = stderrors.New("the handler ended its goroutine")
 
 // routed gives a call to the Router.
 func (s *server) routed(run *running, sock transport.Socket) (err error) {

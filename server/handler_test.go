@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/seed-9a4e2794/micro/client"
 	"github.com/seed-9a4e2794/micro/codec"
@@ -219,6 +221,51 @@ func TestPanicOfAHandlerIs500WithItsStackInTheLogAndTheConnectionLivesOn(t *test
 			}
 		}
 	})
+}
+
+func TestAHandlerThatEndsItsGoroutineIsAnsweredFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		exit := server.Typed("Greeter.Exit", func(context.Context, *Ask) (*Answer, error) {
+			runtime.Goexit()
+			return nil, nil
+		})
+		stream := server.TypedServerStream("Greeter.ExitStream", func(context.Context, *Ask, server.SendStream[Answer]) error {
+			runtime.Goexit()
+			return nil
+		})
+		s := w.serve(t, []server.Handler{hello(), exit, stream})
+		c := w.client(t)
+		began := time.Now()
+		_, err := ask(c, "Greeter.Exit", "")
+		want(t, err, "500", "the handler ended its goroutine without an answer")
+		st, err := client.OpenServerStream[Answer](context.Background(), c, "greeter", "Greeter.ExitStream", &Ask{})
+		if err == nil {
+			_, err = st.Recv()
+		}
+		want(t, err, "500", "the handler ended its goroutine without an answer")
+		if took := time.Since(began); took != 0 {
+			t.Errorf("the callers waited %v", took)
+		}
+		if got, err := ask(c, "Greeter.Hello", "Ada"); err != nil || got != "Hello Ada" {
+			t.Errorf("afterwards: %q, %v", got, err)
+		}
+		for _, e := range s.(interface{ Stats() []server.EndpointStats }).Stats() {
+			if e.Name == "Greeter.Exit" && (e.Errors != 1 || e.InFlight != 0) {
+				t.Errorf("counted %+v", e.Snapshot)
+			}
+		}
+	})
+}
+
+func TestARegistrationThatNobodyChecksIsInTheLog(t *testing.T) {
+	w := newWorld()
+	s := w.server()
+	_ = s.Handle(s.NewHandler(new(struct{})))
+	_ = s.Subscribe(s.NewSubscriber("topic", func(string) {}))
+	if n := w.log.count("was not registered"); n != 2 {
+		t.Errorf("%d lines of the log say that a registration failed, want 2", n)
+	}
 }
 
 func TestErrorsOfHandlersComeAcrossAsTheyAre(t *testing.T) {

@@ -122,6 +122,19 @@ func (s *server) NewSubscriber(topic string, v any, opts ...SubscriberOption) Su
 }
 
 func (s *server) Handle(h Handler) error {
+	return s.noted("handler", s.addHandler(h))
+}
+
+// noted logs an error of a registration: programs in go-micro's manner do not
+// look at it, and would otherwise serve without the handler and not say so.
+func (s *server) noted(what string, err error) error {
+	if err != nil {
+		s.log().Error("the "+what+" was not registered", "service", s.Options().Name, "error", err)
+	}
+	return err
+}
+
+func (s *server) addHandler(h Handler) error {
 	hd, ok := h.(*handler)
 	if !ok {
 		return fmt.Errorf("server: a %T is not a handler of this package: make it with NewHandler or Typed", h)

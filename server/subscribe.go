@@ -12,6 +12,10 @@ import (
 )
 
 func (s *server) Subscribe(sub Subscriber) error {
+	return s.noted("subscriber", s.addSubscriber(sub))
+}
+
+func (s *server) addSubscriber(sub Subscriber) error {
 	k, ok := sub.(*subscriber)
 	if !ok {
 		return fmt.Errorf("server: a %T is not a subscriber of this package: make it with NewSubscriber or TypedSubscriber", sub)

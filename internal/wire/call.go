@@ -170,10 +170,15 @@ func (c *call) endLocked(err error) {
 // waits for it any more: then a Unary function is not called.
 func (c *call) run(gone bool) {
 	if c.stream != nil {
+		// A handler that forgot to finish has finished well; one that ended its
+		// goroutine has not.
+		err := error(errors.NewCode(listenerId, errors.CodeInternal, "the handler ended its goroutine without an answer"))
+		defer func() {
+			_ = c.stream.Finish(nil, err) // does nothing when it has finished
+			c.release()
+		}()
 		c.conn.l.serve(c.stream)
-		// A handler that forgot to finish has finished well.
-		_ = c.stream.Finish(nil, nil)
-		c.release()
+		err = nil
 		return
 	}
 	if gone {
@@ -186,7 +191,14 @@ func (c *call) run(gone bool) {
 		c.respond(transport.Message{}, errors.Refuse(listenerId, errors.CodeDeadlineExceeded, "the deadline passed before the call could be served"))
 		return
 	}
+	answered := false
+	defer func() {
+		if !answered { // runtime.Goexit, say, by testing.T.FailNow: the worker ends with it
+			c.respond(transport.Message{}, errors.NewCode(listenerId, errors.CodeInternal, "the handler ended its goroutine without an answer"))
+		}
+	}()
 	m, err := c.method.unary(c, transport.NewBody(c.body, c.contentType(), nil))
+	answered = true
 	c.respond(m, err)
 }
 

@@ -18,10 +18,6 @@ type console struct {
 	out io.Writer
 }
 
-// labelColours are the colours of labels, in turn: cyan, green, magenta,
-// yellow, blue, and their bright forms.
-var labelColours = [...]int{36, 32, 35, 33, 34, 96, 92, 95, 93, 94}
-
 const red, bold = "31", "1"
 
 func (c *console) paint(code, text string) string {
@@ -32,7 +28,9 @@ func (c *console) paint(code, text string) string {
 }
 
 func (c *console) label(p *program) string {
-	code := fmt.Sprint(labelColours[p.index%len(labelColours)])
+	// Cyan, green, magenta, yellow, blue, and their bright forms, in turn.
+	colours := [...]int{36, 32, 35, 33, 34, 96, 92, 95, 93, 94}
+	code := fmt.Sprint(colours[p.index%len(colours)])
 	return c.paint(code, p.label) + strings.Repeat(" ", c.width-len(p.label))
 }
 
