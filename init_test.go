@@ -228,9 +228,9 @@ func TestInitNeverEndsTheProcess(t *testing.T) {
 		want       []string
 		once       string
 	}{
-		{"help", "plain", []string{"--help"}, []string{"--registry", "--own", "flag of the program", "after init", "run: <nil>"}, "--registry string"},
-		{"help, short", "plain", []string{"-h"}, []string{"--registry", "run: <nil>"}, "--registry string"},
-		{"help besides others", "plain", []string{"--server_name=x", "--help"}, []string{"--registry", "run: <nil>"}, "--registry string"},
+		{"help", "plain", []string{"--help"}, []string{"--registry", "--own", "flag of the program", "after init", "run: <nil>"}, "where services are found"},
+		{"help, short", "plain", []string{"-h"}, []string{"--registry", "run: <nil>"}, "where services are found"},
+		{"help besides others", "plain", []string{"--server_name=x", "--help"}, []string{"--registry", "run: <nil>"}, "where services are found"},
 		{"version", "plain", []string{"--version"}, []string{"9.8.7", "after init", "run: <nil>"}, "9.8.7"},
 		{"unknown flag", "plain", []string{"--no_such_flag"}, []string{"after init", "run: micro: command line: ", "no_such_flag"}, "no_such_flag"},
 		{"unknown registry", "plain", []string{"--registry", "foo"}, []string{"after init", `run: micro: no registry is called "foo"`}, "foo"},

@@ -28,8 +28,10 @@ type service struct {
 
 	mu       sync.Mutex
 	opts     Options
-	base     client.Client // without the wrappers
+	base     client.Client   // without the wrappers
+	applied  []client.Option // what base was given, for another that replaces it
 	server   server.Server
+	replaced bool // base is another, and has not been given what was applied
 	inited   bool
 	initErr  error
 	helped   bool
@@ -65,7 +67,12 @@ func newService(opts ...Option) *service {
 func (s *service) configure() error {
 	o := &s.opts
 	sopts := append(o.server, server.Prepare(s.prepareServer))
-	copts := append(o.client, client.Prepare(s.prepareClient))
+	s.applied = append(s.applied, o.client...)
+	fresh := o.client
+	if s.replaced {
+		fresh, s.replaced = s.applied, false
+	}
+	copts := slices.Concat(fresh, []client.Option{client.Prepare(s.prepareClient)})
 	if o.logger != nil {
 		sopts = append(sopts, server.Logger(o.logger))
 		copts = append(copts, client.Logger(o.logger))
@@ -108,6 +115,8 @@ func (s *service) Options() Options {
 }
 
 func (s *service) log() *slog.Logger {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.opts.logger != nil {
 		return s.opts.logger
 	}
@@ -143,7 +152,7 @@ func (s *service) applyOptions(opts []Option) error {
 		f(&s.opts)
 	}
 	if c := s.opts.Client; c != nil && !same(c, fixed) {
-		s.base = c
+		s.base, s.replaced = c, true
 	}
 	s.opts.Client = fixed
 	var err error

@@ -174,7 +174,9 @@ func WithRouter(r Router) Option { return func(o *Options) { o.Router = r } }
 func Logger(l *slog.Logger) Option { return func(o *Options) { o.Logger = l } }
 
 // From names the calling service, which callees see as the metadata field
-// Micro-From-Service.
+// Micro-From-Service. A context that has the field already keeps it, as in
+// go-micro: in the calls that a handler makes it names the service that called
+// first.
 func From(service string) Option { return func(o *Options) { o.from = service } }
 
 // Prepare sets a function that completes the options before the first call and

@@ -32,6 +32,8 @@ type client struct {
 
 	pool   pool
 	budget budget
+
+	available available
 }
 
 // parts is what calls work with: the options, made whole.
@@ -155,9 +157,13 @@ func (c *client) settle(full *Options) (*parts, error) {
 // fromKey is the metadata field that names the calling service.
 const fromKey = "micro-from-service"
 
-// typeKey is the metadata field with the encoding of a body, which is not
-// passed on: the next body has its own.
-const typeKey = "content-type"
+// The metadata fields with the encoding of a body and with that of the answers
+// to a stream are not passed on: the next body and the next stream have their
+// own.
+const (
+	typeKey   = "content-type"
+	acceptKey = "accept"
+)
 
 // header returns the metadata of a call.
 func (p *parts) header(ctx context.Context) metadata.Header {
@@ -165,9 +171,11 @@ func (p *parts) header(ctx context.Context) metadata.Header {
 	if !ok || len(h) == 0 {
 		return p.from
 	}
-	if _, has := h.Get(typeKey); has { // the encoding of an event or call that is being handled
-		h = h.Clone()
-		h.Del(typeKey)
+	for _, key := range [...]string{typeKey, acceptKey} {
+		if _, has := h.Get(key); has { // of an event or call that is being handled
+			h = h.Clone()
+			h.Del(key)
+		}
 	}
 	if p.from == nil {
 		return h

@@ -18,6 +18,9 @@ func (c *client) choose(ctx context.Context, p *parts, w *work, avoid *registry.
 		return chosen{Choice: selector.Choice{Node: &registry.Node{Id: addr, Address: addr}}}, false, nil
 	}
 	pick, err := p.pick(ctx, w, avoid)
+	if err != nil {
+		err = c.available.explain(ctx, p.registry, err)
+	}
 	return pick, true, err
 }
 

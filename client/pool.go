@@ -18,6 +18,7 @@ type pool struct {
 	mu      sync.Mutex // held to replace peers
 	closed  bool
 	retired map[*held]struct{} // connections that take no more calls and have some under way
+	closing sync.WaitGroup     // those that are being closed; it grows under the lock, and not when closed
 }
 
 // peer is a node and the connection to it.
@@ -34,6 +35,7 @@ type held struct {
 	transport.Conn
 	calls   atomic.Int64 // under way, streams included
 	retired atomic.Bool  // no new calls are made; the last one under way closes it
+	awaited bool         // the pool's end waits for its closing; set by who closes it
 }
 
 // dial is a connecting that callers wait for together.
@@ -61,6 +63,8 @@ func (p *pool) peer(addr string) (*peer, error) {
 			return n, nil
 		}
 	}
+	var over []*held
+	defer func() { p.finish(over...) }() // without the lock
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -73,8 +77,14 @@ func (p *pool) peer(addr string) (*peer, error) {
 			return n, nil
 		}
 		for k, v := range *old {
-			if len(*old) >= maxPeers && p.forget(v) {
-				continue
+			if len(*old) >= maxPeers {
+				gone, c := p.forget(v)
+				if c != nil {
+					over = append(over, c)
+				}
+				if gone {
+					continue
+				}
 			}
 			fresh[k] = v
 		}
@@ -85,16 +95,16 @@ func (p *pool) peer(addr string) (*peer, error) {
 	return n, nil
 }
 
-// forget gives a peer up if it has no connection and is not getting one. The
-// lock is held.
-func (p *pool) forget(n *peer) bool {
+// forget gives a peer up if it has no connection and is not getting one. It
+// returns a connection to finish, or nil. The lock is held.
+func (p *pool) forget(n *peer) (gone bool, over *held) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if c := n.conn.Load(); c != nil && c.Err() != nil && n.conn.CompareAndSwap(c, nil) {
-		p.retireLocked(c)
+		over = p.retireLocked(c)
 	}
 	n.gone = n.dialing == nil && n.conn.Load() == nil
-	return n.gone
+	return n.gone, over
 }
 
 // connect dials once for all callers that want the connection.
@@ -165,21 +175,23 @@ func (p *pool) drop(n *peer, c *held) {
 		return // somebody else has
 	}
 	p.mu.Lock()
-	p.retireLocked(c)
+	over := p.retireLocked(c)
 	p.mu.Unlock()
+	p.finish(over)
 }
 
-// retireLocked keeps a connection for the calls under way on it. The lock is
-// held.
-func (p *pool) retireLocked(c *held) {
+// retireLocked keeps a connection for the calls under way on it. If there are
+// none, it returns it, to be finished. The lock is held.
+func (p *pool) retireLocked(c *held) *held {
 	if p.retired == nil {
 		p.retired = make(map[*held]struct{})
 	}
 	p.retired[c] = struct{}{}
 	c.retired.Store(true)
 	if c.calls.Load() == 0 {
-		p.release(c)
+		return p.release(c)
 	}
+	return nil
 }
 
 // begin counts a call on a connection; end must be called after it.
@@ -189,16 +201,40 @@ func (c *held) begin() { c.calls.Add(1) }
 func (p *pool) end(c *held) {
 	if c.calls.Add(-1) == 0 && c.retired.Load() {
 		p.mu.Lock()
-		p.release(c)
+		over := p.release(c)
 		p.mu.Unlock()
+		p.finish(over)
 	}
 }
 
-// release closes a connection that takes no more calls and has none under way.
-// A call that comes late is refused by it. The lock is held.
-func (p *pool) release(c *held) {
+// release takes out a connection that takes no more calls and has none under
+// way, and returns it to be finished; nil when somebody else has. The lock is
+// held.
+func (p *pool) release(c *held) *held {
+	if _, mine := p.retired[c]; !mine {
+		return nil
+	}
 	delete(p.retired, c)
-	c.Close() // ends what has ended already
+	if !p.closed {
+		p.closing.Add(1)
+		c.awaited = true
+	}
+	return c
+}
+
+// finish closes connections that release has returned. A call that comes late
+// is refused by them. The lock is not held: closing waits for the connection's
+// goroutines, and all nodes' calls go through the pool.
+func (p *pool) finish(over ...*held) {
+	for _, c := range over {
+		if c == nil {
+			continue
+		}
+		c.Close() // ends what has ended already
+		if c.awaited {
+			p.closing.Done()
+		}
+	}
 }
 
 // close closes all connections and waits for those who dial.
@@ -232,4 +268,5 @@ func (p *pool) close() {
 	for _, c := range conns {
 		c.Close() // calls under way on it fail
 	}
+	p.closing.Wait()
 }

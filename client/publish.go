@@ -68,11 +68,12 @@ func (c *client) Publish(ctx context.Context, msg Message, opts ...PublishOption
 	header["Micro-Id"] = rand.Text()
 	b, err := c.broker(ctx, p)
 	if err != nil {
-		e := errors.From(clientId, fmt.Errorf("publish to %s: %w", topic, err))
-		if e.GRPCCode() == errors.CodeUnknown {
-			e = errors.Wrap(clientId, errors.CodeUnavailable, e.Unwrap())
+		err = fmt.Errorf("publish to %s: %w", topic, err)
+		code := errors.From(clientId, err).GRPCCode()
+		if code == errors.CodeUnknown {
+			code = errors.CodeUnavailable
 		}
-		return e
+		return errors.Wrap(clientId, code, err)
 	}
 	var popts []broker.PublishOption
 	if o.RequireSubscriber {

@@ -102,7 +102,7 @@ func (c *client) Stream(ctx context.Context, req Request, opts ...CallOption) (S
 	w.header = p.header(ctx)
 	if accept, err := p.codecs.Find(w.contentType, w.body); err == nil {
 		w.header = w.header.Clone() // with room for one field more
-		w.header.Set("accept", accept.Name())
+		w.header.Set(acceptKey, accept.Name())
 	}
 	c.budget.call()
 	var tried *Tried
@@ -152,10 +152,21 @@ func (c *client) openAt(ctx context.Context, p *parts, w *work, pick chosen, str
 			return nil, err
 		}
 		conn.begin()
-		sock, err := conn.Open(ctx, transport.Request{Method: transport.Method{Service: w.service, Endpoint: w.endpoint, Strict: strict}, Header: w.header})
-		if err == nil {
+		octx, opened, cancel := opening(ctx, w)
+		sock, err := conn.Open(octx, transport.Request{Method: transport.Method{Service: w.service, Endpoint: w.endpoint, Strict: strict}, Header: w.header})
+		if late := opened(); late && ctx.Err() == nil {
+			if err == nil {
+				sock.Reset()
+			}
+			err = errors.Wrap(clientId, errors.CodeDeadlineExceeded, fmt.Errorf("%s %s: the stream was not opened within its RequestTimeout of %v: %w",
+				w.service, w.endpoint, w.opts.RequestTimeout, context.DeadlineExceeded))
+		}
+		if err != nil {
+			cancel()
+		} else {
 			// However the program treats the stream, its node hears of the end.
 			context.AfterFunc(sock.Context(), func() {
+				cancel()
 				pick.done(0, ending(sock, conn))
 				c.pool.end(conn)
 			})
@@ -170,6 +181,19 @@ func (c *client) openAt(ctx context.Context, p *parts, w *work, pick chosen, str
 			return nil, err
 		}
 	}
+}
+
+// opening returns the context of a stream, which lives as long as ctx unless
+// the time for opening ends first. opened must be called once the stream is
+// open or has failed to; it reports whether that was too late. cancel must be
+// called when the stream has ended.
+func opening(ctx context.Context, w *work) (_ context.Context, opened func() bool, cancel context.CancelFunc) {
+	ctx, cancel = context.WithCancel(ctx)
+	if w.deadline.IsZero() {
+		return ctx, func() bool { return false }, cancel
+	}
+	timer := time.AfterFunc(time.Until(w.deadline), cancel)
+	return ctx, func() bool { return !timer.Stop() }, cancel
 }
 
 // ending says how a stream whose context has ended went, without taking

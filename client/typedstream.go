@@ -2,9 +2,10 @@ package client
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"iter"
+
+	"github.com/seed-9a4e2794/micro/errors"
 )
 
 // RecvStream is the receiving side of a typed stream. One goroutine at a time
@@ -22,8 +23,8 @@ func (s RecvStream[T]) Recv() (*T, error) {
 }
 
 // All yields the messages until the server ends the stream. An error is
-// yielded once, last, with a nil message. Leaving the loop early closes the
-// stream.
+// yielded once, last, with a nil message. An error, and leaving the loop early,
+// close the stream.
 func (s RecvStream[T]) All() iter.Seq2[*T, error] {
 	return func(yield func(*T, error) bool) {
 		for {
@@ -31,11 +32,13 @@ func (s RecvStream[T]) All() iter.Seq2[*T, error] {
 			if err == io.EOF {
 				return
 			}
-			if !yield(m, err) {
-				_ = s.Close() // the loop was left; nobody waits for more
+			if err != nil {
+				_ = s.Close() // a message that is not understood does not end the stream
+				yield(nil, err)
 				return
 			}
-			if err != nil {
+			if !yield(m, nil) {
+				_ = s.Close() // the loop was left; nobody waits for more
 				return
 			}
 		}
@@ -56,16 +59,20 @@ type SendStream[Req, Rsp any] struct{ s Stream }
 // io.EOF when the server has ended the stream: CloseAndRecv says how.
 func (s SendStream[Req, Rsp]) Send(m *Req) error { return s.s.Send(m) }
 
-// CloseAndRecv says that all has been sent, and returns the answer.
+// CloseAndRecv says that all has been sent, and returns the answer. The stream
+// is over then, also when it returns an error.
 func (s SendStream[Req, Rsp]) CloseAndRecv() (*Rsp, error) {
 	if err := closeSend(s.s); err != nil && err != io.EOF {
+		_ = s.s.Close() // the error of closeSend says more
 		return nil, err
 	}
 	rsp := new(Rsp)
 	if err := s.s.Recv(rsp); err != nil {
 		if err == io.EOF {
-			err = fmt.Errorf("%s: the server ended the stream without an answer", s.s.Request().Endpoint())
+			r := s.s.Request()
+			return nil, errors.NewCode(clientId, errors.CodeInternal, "%s %s: the server ended the stream without an answer", r.Service(), r.Endpoint())
 		}
+		_ = s.s.Close() // a message that is not understood does not end the stream
 		return nil, err
 	}
 	// The end follows at once: it lets go of the call.
@@ -93,7 +100,8 @@ func closeSend(s Stream) error {
 	if c, ok := s.(CloseSender); ok {
 		return c.CloseSend()
 	}
-	return fmt.Errorf("client: a %T cannot say that all has been sent", s)
+	r := s.Request()
+	return errors.NewCode(clientId, errors.CodeUnimplemented, "%s %s: a %T cannot say that all has been sent: make it a client.CloseSender", r.Service(), r.Endpoint(), s)
 }
 
 // OpenServerStream sends one request and returns the stream of answers.

@@ -22,6 +22,7 @@ type Feed struct {
 	seq      uint64
 	services map[string]*feedService
 	watchers map[*feedWatcher]struct{}
+	closed   bool
 }
 
 type feedService struct {
@@ -179,6 +180,9 @@ func (f *Feed) Watch(ctx context.Context, o WatchOptions, ended func()) (Watcher
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.closed {
+		return nil, fmt.Errorf("registry: watch: it has been closed: %w", ErrUnavailable)
+	}
 	for name, fs := range f.services {
 		if w.name != "" && w.name != name {
 			continue
@@ -196,9 +200,10 @@ func (f *Feed) Watch(ctx context.Context, o WatchOptions, ended func()) (Watcher
 	return w, nil
 }
 
-// Close stops all watchers. The nodes stay.
+// Close stops all watchers; Watch fails afterwards. The nodes stay.
 func (f *Feed) Close() {
 	f.mu.Lock()
+	f.closed = true
 	all := slices.Collect(maps.Keys(f.watchers))
 	f.mu.Unlock()
 	for _, w := range all {

@@ -101,20 +101,20 @@ func TestLateReaderIsToldWhatIs(t *testing.T) {
 
 func TestEndedIsCalledOnceHoweverAWatcherEnds(t *testing.T) {
 	leaktest.Check(t)
-	var f Feed
-	for name, end := range map[string]func(w Watcher, cancel func()){
-		"stop":    func(w Watcher, _ func()) { w.Stop(); w.Stop() },
-		"context": func(_ Watcher, cancel func()) { cancel() },
-		"close":   func(Watcher, func()) { f.Close(); f.Close() },
-		"all":     func(w Watcher, cancel func()) { cancel(); f.Close(); w.Stop() },
+	for name, end := range map[string]func(f *Feed, w Watcher, cancel func()){
+		"stop":    func(_ *Feed, w Watcher, _ func()) { w.Stop(); w.Stop() },
+		"context": func(_ *Feed, _ Watcher, cancel func()) { cancel() },
+		"close":   func(f *Feed, _ Watcher, _ func()) { f.Close(); f.Close() },
+		"all":     func(f *Feed, w Watcher, cancel func()) { cancel(); f.Close(); w.Stop() },
 	} {
+		var f Feed
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan struct{}, 10)
 		w, err := f.Watch(ctx, WatchOptions{}, func() { ended <- struct{}{} })
 		if err != nil {
 			t.Fatal(err)
 		}
-		end(w, cancel)
+		end(&f, w, cancel)
 		<-ended
 		w.Stop() // returns only when a Stop elsewhere has
 		if _, err := w.Next(); !errors.Is(err, ErrWatcherStopped) {
@@ -124,6 +124,14 @@ func TestEndedIsCalledOnceHoweverAWatcherEnds(t *testing.T) {
 			t.Errorf("%s: ended was called %d times more, %d watchers are left", name, len(ended), len(f.watchers))
 		}
 		cancel()
+	}
+}
+
+func TestNothingIsWatchedAfterClose(t *testing.T) {
+	var f Feed
+	f.Close()
+	if _, err := f.Watch(context.Background(), WatchOptions{}, func() {}); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("Watch after Close returned %v", err)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	stderrors "errors"
 	"fmt"
 	"io"
-	"runtime/debug"
 	"sort"
 	"strings"
 	"time"
@@ -156,13 +155,6 @@ func (run *running) handlerError(err error) error {
 	return e
 }
 
-// panicked makes the error of a handler that has panicked. The stack goes to
-// the log and not to the caller.
-func (s *server) panicked(run *running, what string, p any) error {
-	s.log().Error("handler panicked", "service", run.name, "handler", what, "panic", p, "stack", string(debug.Stack()))
-	return errors.NewCode(serverId, errors.CodeInternal, "%s: the handler panicked: %v", what, p)
-}
-
 // socket serves every call that has no Unary function: streams, and everything
 // when there is a Router.
 func (s *server) socket(run *running, sock transport.Socket) {
@@ -213,12 +205,27 @@ var errEnded = stderrors.New("the handler ended its goroutine")
 // routed gives a call to the Router.
 func (s *server) routed(run *running, sock transport.Socket) (err error) {
 	m := sock.Method()
+	began := time.Now()
+	run.routed.Begin()
+	err = errEnded // stays when the Router does not return
 	defer func() {
 		if p := recover(); p != nil {
 			err = s.panicked(run, m.Endpoint, p)
 		}
+		run.routed.End(time.Since(began), err != nil)
 	}()
 	q := &request{ctx: sock.Context(), service: m.Service, endpoint: m.Endpoint, stream: !sock.Unary(), sock: sock}
+	if sock.Unary() {
+		// Read at once: the answer has the encoding of the request, also when
+		// the Router does not look at it.
+		body, err := sock.Recv()
+		if err != nil {
+			return err
+		}
+		defer body.Release()
+		q.contentType, q.raw, q.sock = body.ContentType, body.Data, nil
+		defer func() { q.raw, q.read = nil, true }() // it is kept by whoever keeps the request
+	}
 	w := &response{sock: sock, req: q}
 	if err := run.router.ServeRequest(sock.Context(), q, w); err != nil {
 		return run.handlerError(err)

@@ -30,7 +30,7 @@ type EndpointStats struct {
 }
 
 // Stats returns the counts of all endpoints that are not internal, sorted by
-// name.
+// name. The calls of a Router are counted together, as "Router".
 func (s *server) Stats() []EndpointStats {
 	s.mu.Lock()
 	var routes []*route
@@ -39,11 +39,23 @@ func (s *server) Stats() []EndpointStats {
 			routes = append(routes, r)
 		}
 	}
+	var router *stats.Calls
+	if s.run != nil && s.run.router != nil {
+		router = &s.run.routed
+	}
 	s.mu.Unlock()
 	slices.SortFunc(routes, func(a, b *route) int { return strings.Compare(a.name, b.name) })
 	out := make([]EndpointStats, len(routes))
 	for i, r := range routes {
 		out[i] = EndpointStats{r.name, r.calls.Snapshot()}
 	}
+	if router != nil {
+		out = append(out, EndpointStats{routerName, router.Snapshot()})
+		slices.SortFunc(out, func(a, b EndpointStats) int { return strings.Compare(a.Name, b.Name) })
+	}
 	return out
 }
+
+// routerName is the name under which the calls of a Router are counted, which
+// has no endpoints of its own.
+const routerName = "Router"

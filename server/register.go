@@ -27,12 +27,12 @@ func (s *server) register(run *running, timeout time.Duration) bool {
 		checked = run.opts.RegisterCheck(ctx)
 	}
 	s.mu.Lock()
-	first := s.checkUp == nil
-	s.checkUp = checked
-	if s.state != serving {
+	if s.state != serving || s.run != run {
 		s.mu.Unlock()
 		return true
 	}
+	first := s.checkUp == nil
+	s.checkUp = checked
 	s.mu.Unlock()
 	if checked != nil {
 		if first {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-9a4e2794/micro/internal/codecs"
+	"github.com/seed-9a4e2794/micro/internal/stats"
 	"github.com/seed-9a4e2794/micro/registry"
 	"github.com/seed-9a4e2794/micro/registry/local"
 	"github.com/seed-9a4e2794/micro/transport"
@@ -51,6 +52,7 @@ type running struct {
 	opts     Options
 	wrappers []HandlerWrapper
 	router   Router
+	routed   stats.Calls // the calls of the router
 	codecs   codecs.Table
 	listener transport.Listener
 	ctx      context.Context // ends with Stop

@@ -45,8 +45,9 @@ type Server interface {
 	Start() error
 	// Stop takes the service down: it leaves the registry, waits until callers
 	// have heard of it, refuses new calls, waits for calls and events under
-	// way, and closes. It takes at most Options.StopTimeout and returns an
-	// error if it had to cut something off.
+	// way, and closes. It takes at most Options.StopTimeout, and a moment
+	// more for each part that does not heed its context, and returns an error
+	// that names what it had to cut off.
 	Stop() error
 	String() string
 }

@@ -30,14 +30,28 @@ func (s *server) Stop() error {
 
 	// Nobody is sent here any more ...
 	run.cancel()
-	run.loop.Wait() // or a registration under way would come after the leaving
 	var errs []error
-	if err := leave(ctx, run); err != nil {
+	// A registration under way would come after the leaving. A part that does
+	// not heed its context must not have the time of the calls.
+	part, done := context.WithTimeout(ctx, min(partTimeout, run.opts.StopTimeout/4))
+	errs = append(errs, within(part, "a RegisterCheck, the registry or the broker", func() error {
+		run.loop.Wait()
+		return nil
+	}))
+	done()
+	part, done = context.WithTimeout(ctx, min(partTimeout, run.opts.StopTimeout/4))
+	err := within(part, "the registry's Deregister", func() error { return leave(part, run) })
+	done()
+	if errors.Is(err, errStuck) {
+		errs = append(errs, err)
+	} else if err != nil {
 		// Callers will learn it from the connection; the TTL clears the rest.
 		log.Warn("the service could not leave the registry", "service", run.name, "error", err)
 	}
 	unsubscribed := make(chan error, 1)
-	go func() { unsubscribed <- s.unsubscribe(ctx) }()
+	go func() {
+		unsubscribed <- within(ctx, "the broker's Unsubscribe", func() error { return s.unsubscribe(ctx) })
+	}()
 	if err := pause(ctx, run.opts.DrainDelay); err != nil {
 		errs = append(errs, fmt.Errorf("the drain delay of %v was cut short: the StopTimeout is %v", run.opts.DrainDelay, run.opts.StopTimeout))
 	}
@@ -48,9 +62,10 @@ func (s *server) Stop() error {
 	}
 	errs = append(errs, <-unsubscribed)
 	if run.opts.wait != nil {
-		errs = append(errs, waitGroup(ctx, run.opts.wait))
+		errs = append(errs, waitGroup(ctx, run.opts.wait, began))
 	}
-	if err := run.opts.Broker.Disconnect(ctx); err != nil {
+	disconnect := func() error { return run.opts.Broker.Disconnect(ctx) }
+	if err := within(ctx, "the broker's Disconnect", disconnect); err != nil {
 		errs = append(errs, fmt.Errorf("broker: %w", err))
 	}
 	run.accept.Wait()
@@ -81,8 +96,6 @@ func (s *server) underWay() string {
 
 // leave takes the node out of the registry.
 func leave(ctx context.Context, run *running) error {
-	ctx, cancel := context.WithTimeout(ctx, partTimeout)
-	defer cancel()
 	err := run.opts.Registry.Deregister(ctx, run.service)
 	if errors.Is(err, registry.ErrReadOnly) {
 		return nil
@@ -128,8 +141,35 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// errStuck is wrapped by the errors of within that are not the function's own.
+var errStuck = errors.New("it has not returned after the end of its context, and is not waited for")
+
+// stuckGrace is how long a function has to return once its context has ended.
+const stuckGrace = 100 * time.Millisecond
+
+// within calls a function of a part that the program gave. It goes on without
+// it when the function does not heed the end of ctx; the function's goroutine
+// then ends when the function does.
+func within(ctx context.Context, part string, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	grace := time.NewTimer(stuckGrace)
+	defer grace.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-grace.C:
+		return fmt.Errorf("%s: %w", part, errStuck)
+	}
+}
+
 // waitGroup waits for a group that the program gave.
-func waitGroup(ctx context.Context, wg *sync.WaitGroup) error {
+func waitGroup(ctx context.Context, wg *sync.WaitGroup, began time.Time) error {
 	done := make(chan struct{})
 	go func() { // ends with the program's own work, which cannot be cut off
 		wg.Wait()
@@ -139,6 +179,6 @@ func waitGroup(ctx context.Context, wg *sync.WaitGroup) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("waiting for the program's own work: %w", ctx.Err())
+		return fmt.Errorf("the WaitGroup of server.Wait was not done %v after Stop began: %w", time.Since(began).Round(time.Millisecond), ctx.Err())
 	}
 }

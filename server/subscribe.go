@@ -44,6 +44,7 @@ func (s *server) addSubscriber(sub Subscriber) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil { // nothing is left of it: it may be subscribed again
+		n.dropped = true // also for who has copied the list
 		s.subs = slices.DeleteFunc(s.subs, func(other *subscription) bool { return other == n })
 		return err
 	}
@@ -54,7 +55,7 @@ func (s *server) addSubscriber(sub Subscriber) error {
 // attach subscribes with the broker, unless that has been done.
 func (s *server) attach(ctx context.Context, run *running, n *subscription) error {
 	s.mu.Lock()
-	if n.active != nil || n.busy {
+	if n.active != nil || n.busy || n.dropped {
 		s.mu.Unlock()
 		return nil
 	}
@@ -70,9 +71,19 @@ func (s *server) attach(ctx context.Context, run *running, n *subscription) erro
 	active, err := run.opts.Broker.Subscribe(ctx, n.sub.topic, s.handle(run, n.sub), opts...)
 	s.mu.Lock()
 	n.busy = false
-	if err == nil && (s.state != serving || s.run != run) {
+	why := ""
+	switch {
+	case err != nil:
+	case n.dropped:
+		why = "it has been given up"
+	case s.state != serving || s.run != run:
+		why = "the server has been stopped"
+	}
+	if why != "" {
 		s.mu.Unlock()
-		return errors.Join(fmt.Errorf("server: subscribe to %s: the server has been stopped", n.sub.topic), active.Unsubscribe(ctx))
+		uctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), partTimeout)
+		defer cancel() // Stop has ended ctx, perhaps
+		return errors.Join(fmt.Errorf("server: subscribe to %s: %s", n.sub.topic, why), active.Unsubscribe(uctx))
 	}
 	if err == nil {
 		n.active = active

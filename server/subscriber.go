@@ -121,6 +121,9 @@ type subscription struct {
 	// Guarded by the server's lock.
 	active broker.Subscriber // nil until the broker has it
 	busy   bool              // somebody is subscribing it
+	// dropped says that Subscribe returned an error for it: who has it still
+	// must not make it live.
+	dropped bool
 }
 
 // handle returns the broker's handler for a subscriber.

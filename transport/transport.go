@@ -64,7 +64,8 @@ type Conn interface {
 
 // Listener accepts connections.
 type Listener interface {
-	// Addr returns the bound address, host:port.
+	// Addr returns the bound address, host:port or the form of the backend's
+	// own that Dial takes.
 	Addr() string
 	// Accept serves connections until Shutdown or Close, and then returns nil.
 	// It calls serve on a goroutine of its own for each call that has no Unary

@@ -196,7 +196,7 @@ func (b *Broker) Connect(ctx context.Context) error {
 		b.mu.Unlock()
 		return nil
 	}
-	subs := b.local.all()
+	subs := b.local.live()
 	if b.addr == "" && len(subs) > 0 {
 		b.mu.Unlock()
 		return fmt.Errorf("direct: connect with %d subscriptions: %w", len(subs), errNoAddress)

@@ -75,6 +75,15 @@ func (f *fanout) all() []*subscription {
 	return out
 }
 
+// live returns the subscriptions that take messages.
+func (f *fanout) live() []*subscription {
+	return slices.DeleteFunc(f.all(), func(s *subscription) bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return s.closed
+	})
+}
+
 func (f *fanout) add(s *subscription) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -66,7 +66,7 @@ func TestServiceWithoutNodesIsNotFoundAndNamed(t *testing.T) {
 	if !errors.Is(err, ErrNotFound) || !errors.Is(err, registry.ErrNotFound) || errors.Is(err, registry.ErrUnavailable) {
 		t.Fatalf("want not found, got %v", err)
 	}
-	if want := `selector: service not found: service "gree ter" has no nodes`; err.Error() != want {
+	if want := `selector: service not found: no node of "gree ter" is registered`; err.Error() != want {
 		t.Fatalf("got %q, want %q", err, want)
 	}
 }

@@ -266,7 +266,7 @@ func (w *Watching) find(ctx context.Context, service string) (*snapshot, error) 
 			continue // given up in this moment for want of use
 		}
 		if len(s.entries) == 0 {
-			return nil, fmt.Errorf("%w: service %q has no nodes", ErrNotFound, service)
+			return nil, fmt.Errorf("%w: no node of %q is registered", ErrNotFound, service)
 		}
 		return s, nil
 	}

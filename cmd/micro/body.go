@@ -25,7 +25,7 @@ func (t *tool) body(words []string, v *registry.Value) (json.RawMessage, error) 
 		if err != nil {
 			return nil, err
 		}
-		return checkJSON(words[0], b)
+		return checkJSON(words[0], b, `JSON such as '{"name":"Ada"}', or key=value words`)
 	}
 	fields := make(map[string]any)
 	for _, w := range words {
@@ -45,11 +45,11 @@ func isField(w string) bool {
 	return strings.Contains(w, "=") && !strings.ContainsAny(w[:1], `{["@=`)
 }
 
-// checkJSON returns JSON in its short form, or says where it is none.
-func checkJSON(what string, b []byte) (json.RawMessage, error) {
+// checkJSON returns JSON in its short form, or says where it is none, with a
+// hint at what is wanted.
+func checkJSON(what string, b []byte, hint string) (json.RawMessage, error) {
 	var out bytes.Buffer
 	if err := json.Compact(&out, b); err != nil {
-		hint := `JSON such as '{"name":"Ada"}', or key=value words`
 		if len(what) > 40 {
 			what = what[:40] + "..."
 		}
@@ -64,6 +64,9 @@ func set(into map[string]any, v *registry.Value, path, value string) error {
 	field, err := fieldOf(v, name)
 	if err != nil {
 		return err
+	}
+	if field != nil {
+		name = field.Name // as it is registered
 	}
 	if !deeper {
 		return put(into, field, name, value)
@@ -107,7 +110,8 @@ func put(into map[string]any, field *registry.Value, name, value string) error {
 	return nil
 }
 
-// fieldOf returns the field of that name, nil when v does not know its fields.
+// fieldOf returns the field of that name, else the only one that differs in
+// case alone. It is nil when v does not know its fields.
 func fieldOf(v *registry.Value, name string) (*registry.Value, error) {
 	if v == nil {
 		return nil, nil
@@ -119,11 +123,18 @@ func fieldOf(v *registry.Value, name string) (*registry.Value, error) {
 		return nil, nil
 	}
 	var names []string
+	var folded []*registry.Value
 	for _, f := range v.Values {
 		if f.Name == name {
 			return f, nil
 		}
+		if strings.EqualFold(f.Name, name) {
+			folded = append(folded, f)
+		}
 		names = append(names, f.Name)
+	}
+	if len(folded) == 1 {
+		return folded[0], nil
 	}
 	what := v.Type
 	if what == "" {

@@ -8,6 +8,27 @@ import (
 	"github.com/seed-9a4e2794/micro/registry"
 )
 
+func TestFieldsAreSentAsTheyAreRegistered(t *testing.T) {
+	typ := &registry.Value{Type: "T", Values: []*registry.Value{{Name: "Name", Type: "string"}, {Name: "id", Type: "int"}, {Name: "ID", Type: "int"},
+		{Name: "Home", Type: "A", Values: []*registry.Value{{Name: "City", Type: "string"}}}, {Name: "labels", Type: "map[string]string"}}}
+	for _, tt := range []struct {
+		words, want string // want "" is an error of the command line
+	}{
+		{"name=Ada", `{"Name":"Ada"}`},
+		{"home.city=Paris HOME.City=Rome", ""},
+		{"home.city=Paris", `{"Home":{"City":"Paris"}}`},
+		{"name=Ada Name=Bob", ""},
+		{"id=1 ID=2", `{"ID":2,"id":1}`},
+		{"Id=1", ""},
+		{"labels.A=1 labels.a=2", `{"labels":{"A":"1","a":"2"}}`},
+	} {
+		b, err := new(tool).body(strings.Fields(tt.words), typ)
+		if string(b) != tt.want || (err == nil) == (tt.want == "") {
+			t.Errorf("%s became %s, %v; want %s", tt.words, b, err, tt.want)
+		}
+	}
+}
+
 // Whatever words are given, they become a JSON object or an error of the
 // command line.
 func FuzzBody(f *testing.F) {

@@ -42,6 +42,7 @@ func callFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "metadata", Aliases: []string{"H"}, Usage: "metadata of the call; may be given again"},
 		&cli.StringFlag{Name: "address", Usage: "call this node, host:port, and no other"},
+		bodyFlag(),
 		timeoutFlag(),
 	}
 }
@@ -118,7 +119,17 @@ func withMetadata(ctx context.Context, c *cli.Command) (context.Context, error) 
 	return ctx, nil
 }
 
+// dialTime bounds connecting so that two attempts at nodes that do not answer
+// end before the time of the whole call: then it is known that no service had
+// the request.
+func dialTime(c *cli.Command) client.CallOption {
+	return client.WithDialTimeout(max(1, min(client.DefaultDialTimeout, c.Duration("timeout")/3)))
+}
+
 func (t *tool) call(ctx context.Context, c *cli.Command) error {
+	if err := wantsBody(c); err != nil {
+		return err
+	}
 	ctx, err := withMetadata(ctx, c)
 	if err != nil {
 		return err
@@ -147,7 +158,7 @@ func (t *tool) call(ctx context.Context, c *cli.Command) error {
 		var rsp json.RawMessage
 		began := time.Now()
 		req := p.client.NewRequest(x.service, x.endpoint, body, client.WithContentType(codec.JSON))
-		if err := p.client.Call(ctx, req, &rsp, append(x.opts, seen)...); err != nil {
+		if err := p.client.Call(ctx, req, &rsp, append(x.opts, seen, dialTime(c))...); err != nil {
 			return callFailure(x.service, x.endpoint, err)
 		}
 		took := time.Since(began)

@@ -21,7 +21,7 @@ func (t *tool) healthCommand() *command {
 			"micro health greeter --timeout 500ms || echo unwell",
 			"micro health greeter -o json",
 		},
-		flags: []cli.Flag{outputFlag(), &cli.DurationFlag{Name: "timeout", Value: askTimeout, Usage: "how long a node may take"}},
+		flags: []cli.Flag{outputFlag(), &timeFlag{Name: "timeout", Value: askTimeout, Usage: "how long a node may take"}},
 		run:   t.health,
 	}
 }

@@ -16,6 +16,9 @@ func (t *tool) helpAsked(args []string) (*command, bool, error) {
 	if end := slices.Index(args, "--"); end >= 0 {
 		args = args[:end]
 	}
+	if len(args) == 0 {
+		return nil, false, nil
+	}
 	if args[0] == "help" {
 		if len(args) == 1 {
 			return nil, true, nil
@@ -114,7 +117,7 @@ func printFlags(w io.Writer, flags []cli.Flag) {
 // placeholder is what stands for the value of a flag.
 func placeholder(f cli.DocGenerationFlag) string {
 	switch f.(type) {
-	case *cli.DurationFlag:
+	case *timeFlag:
 		return "TIME"
 	case *cli.StringSliceFlag:
 		return "KEY=VALUE"

@@ -15,6 +15,19 @@ func outputFlag() cli.Flag {
 	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "table", Usage: "table or json"}
 }
 
+// bodyFlag is the output flag of commands that print messages.
+func bodyFlag() cli.Flag {
+	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "json", Usage: "json; messages are printed as they are"}
+}
+
+// wantsBody checks --output of commands that print messages.
+func wantsBody(c *cli.Command) error {
+	if v := c.String("output"); v != "json" {
+		return usage("available: json", "no output format %q", v)
+	}
+	return nil
+}
+
 // wantsJSON reads --output.
 func wantsJSON(c *cli.Command) (bool, error) {
 	switch v := c.String("output"); v {

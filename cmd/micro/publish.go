@@ -58,6 +58,9 @@ func (t *tool) publish(ctx context.Context, c *cli.Command) error {
 			return err
 		}
 		f := missing(fmt.Sprintf("nobody subscribes to %q: the event is gone", topic), topic, topics, "")
+		if len(topics) == 0 {
+			f.hints = []string{"no topic has subscribers"}
+		}
 		if c.Bool("require") {
 			return f
 		}

@@ -36,7 +36,7 @@ func TestPublishedEventsReachServicesAndSubscribe(t *testing.T) {
 	}()
 	errs.await(t, "subscribed to orders.created", 1, 10*time.Second)
 	// The service's record says that id is a number.
-	if code, stdout, stderr := tryTool(t, "", "publish", "orders.created", "id=7", "paid=true"); code != exitOK || stdout != "" || stderr != "" {
+	if code, stdout, stderr := tryTool(t, "", "publish", "orders.created", "ID=7", "Paid=true"); code != exitOK || stdout != "" || stderr != "" {
 		t.Errorf("publish: exit %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 	out.await(t, "{\"id\":7,\"paid\":true}\n", 1, 10*time.Second)

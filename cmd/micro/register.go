@@ -59,7 +59,7 @@ func (t *tool) records(arg string) ([]*registry.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b, err = checkJSON(arg, b); err != nil {
+	if b, err = checkJSON(arg, b, `a record is JSON, such as '{"name":"x","nodes":[{"id":"x-1","address":"127.0.0.1:9000"}]}'`); err != nil {
 		return nil, err
 	}
 	var services []*registry.Service

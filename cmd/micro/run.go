@@ -69,7 +69,8 @@ func (t *tool) runServices(ctx context.Context, c *cli.Command) error {
 	return t.with(c, func(p *parts) error {
 		known := catalog.New(p.registry, t.logger(c))
 		defer known.Close()
-		gw := gateway.New(gateway.Config{Client: p.client, Catalog: known})
+		progress := new(runner.Progress)
+		gw := gateway.New(gateway.Config{Client: p.client, Catalog: known, Progress: progress.Of})
 		stopServing := func() {}
 		serving := make(chan error, 1)
 		if listener != nil {
@@ -97,7 +98,7 @@ func (t *tool) runServices(ctx context.Context, c *cli.Command) error {
 		kill, release := secondSignal()
 		defer release()
 		err := runner.Run(ctx, runner.Config{
-			Dirs: dirs(c), Catalog: known, Env: chosen(c), Watch: !c.Bool("no-watch"), Out: t.stdout, Colour: colours(t.stdout),
+			Dirs: dirs(c), Catalog: known, Progress: progress, Env: chosen(c), Watch: !c.Bool("no-watch"), Out: t.stdout, Colour: colours(t.stdout),
 			Logger: t.logger(c), Kill: kill, Counts: counts(gw), BeforeStop: stopServing,
 			Ready: func(names []string) { t.banner(c, names, known, listener) },
 		})

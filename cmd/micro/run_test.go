@@ -114,6 +114,7 @@ func startRun(t *testing.T, args ...string) *started {
 			t.Errorf("micro run ended with %d:\n%s", code, s.out)
 		}
 	})
+	s.out.await(t, "building ...\n", 1, 10*time.Second) // before the compiler is done: it takes longer to start
 	s.out.await(t, "  gateway ", 1, 3*time.Minute)
 	s.url = regexp.MustCompile(`gateway +(http://\S+)/`).FindStringSubmatch(s.out.String())[1]
 	return s
@@ -225,12 +226,38 @@ func TestReloadsUnderLoadDropNoRequest(t *testing.T) {
 	}
 }
 
+func TestAServiceThatIsBeingBuiltIsNotUnknown(t *testing.T) {
+	leaktest.Check(t)
+	runtimeDir(t)
+	dir := module(t, fmt.Sprintf(program, "v0", ""))
+	address := "127.0.0.1:" + freePort("127.0.0.1", "21400")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out, done := newScreen(), make(chan int, 1)
+	go func() { done <- run(ctx, []string{"run", "--address", address, dir}, strings.NewReader(""), out, out) }()
+	out.await(t, "greeter   building ...\n", 1, time.Minute)
+	c := &http.Client{Timeout: 10 * time.Second}
+	defer c.CloseIdleConnections()
+	for service, want := range map[string]string{"greeter": `"detail":"greeter is being built"`, "orders": "status 404"} {
+		if got, err := post(c, "http://"+address+"/"+service+"/hello", "{}"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %q, %v; want %s", service, got, err, want)
+		}
+	}
+	cancel()
+	if code := <-done; code != exitOK {
+		t.Errorf("micro run ended with %d:\n%s", code, out)
+	}
+}
+
 func TestABuildErrorLeavesTheOldVersionServing(t *testing.T) {
 	runtimeDir(t)
 	dir := module(t, fmt.Sprintf(program, "old", ""))
 	r := startRun(t, dir)
 	write(t, filepath.Join(dir, "main.go"), fmt.Sprintf(program, "new", "")+"\nvar x int = fmtt\n")
 	r.out.await(t, "undefined: fmtt", 1, time.Minute)
+	if !strings.Contains(r.out.String(), filepath.Join("greeter", "main.go:")) {
+		t.Errorf("the error does not name the folder:\n%s", r.out)
+	}
 	r.out.await(t, "build failed (old version still serving)", 1, time.Second)
 	c := &http.Client{Timeout: 10 * time.Second}
 	defer c.CloseIdleConnections()
@@ -281,6 +308,9 @@ func TestACrashIsToldAndTheProgramStartedAgain(t *testing.T) {
 		t.Errorf("the call that crashes the service returned %q", got)
 	}
 	r.out.await(t, "greeter   exited with status 1 after", 1, 10*time.Second)
+	if _, err := post(c, r.url+"/greeter/hello", `{"name":"Ada"}`); err == nil || !strings.Contains(err.Error(), "status 503") || !strings.Contains(err.Error(), `"detail":"greeter is restarting"`) {
+		t.Errorf("a call before the restart: %v", err) // the pause before it is half a second
+	}
 	r.out.await(t, "greeter   restarted", 1, 20*time.Second)
 	if got, err := post(c, r.url+"/greeter/hello", `{"name":"Ada"}`); err != nil || got != "v0 Ada" {
 		t.Errorf("%q, %v", got, err)

@@ -25,7 +25,7 @@ func (t *tool) statsCommand() *command {
 			"micro stats greeter",
 			"micro stats greeter -o json | jq '.[].stats.requests'",
 		},
-		flags: []cli.Flag{outputFlag(), &cli.DurationFlag{Name: "timeout", Value: askTimeout, Usage: "how long a node may take"}},
+		flags: []cli.Flag{outputFlag(), &timeFlag{Name: "timeout", Value: askTimeout, Usage: "how long a node may take"}},
 		run:   t.stats,
 	}
 }
@@ -78,11 +78,14 @@ func (t *tool) stats(ctx context.Context, c *cli.Command) error {
 
 func (t *tool) printStats(nodes []nodeStats) error {
 	rows := [][]string{{"NODE", "ADDRESS", "UPTIME", "HEAP", "GOROUTINES", "REQUESTS", "ERRORS"}}
+	if slices.ContainsFunc(nodes, func(n nodeStats) bool { return n.Stats == nil }) {
+		rows[0] = append(rows[0], "PROBLEM")
+	}
 	calls := [][]string{{"NODE", "ENDPOINT", "REQUESTS", "ERRORS", "INFLIGHT", "MEAN", "P50", "P90", "P99"}}
 	for _, n := range nodes {
 		s := n.Stats
 		if s == nil {
-			rows = append(rows, []string{n.Node, n.Address, n.Error})
+			rows = append(rows, []string{n.Node, n.Address, "-", "-", "-", "-", "-", n.Error})
 			continue
 		}
 		rows = append(rows, []string{n.Node, n.Address, (time.Duration(s.Uptime) * time.Second).String(), size(s.Memory),

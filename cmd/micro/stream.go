@@ -32,13 +32,20 @@ JSON on stdout. Ctrl-C ends the stream.`,
 		flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "metadata", Aliases: []string{"H"}, Usage: "metadata of the call; may be given again"},
 			&cli.StringFlag{Name: "address", Usage: "call this node, host:port, and no other"},
-			&cli.DurationFlag{Name: "timeout", Value: defaultTimeout, Usage: "how long to wait for the opening"},
+			bodyFlag(),
+			&timeFlag{Name: "timeout", Value: defaultTimeout, Usage: "how long to wait for the opening"},
 		},
 		run: t.stream,
 	}
 }
 
+// messageHint says what a message of a stream is.
+const messageHint = `each message is JSON, such as '{"name":"Ada"}'`
+
 func (t *tool) stream(ctx context.Context, c *cli.Command) error {
+	if err := wantsBody(c); err != nil {
+		return err
+	}
 	ctx, err := withMetadata(ctx, c)
 	if err != nil {
 		return err
@@ -50,7 +57,7 @@ func (t *tool) stream(ctx context.Context, c *cli.Command) error {
 		if err != nil {
 			return err
 		}
-		if bodies[i], err = checkJSON(m, b); err != nil {
+		if bodies[i], err = checkJSON(m, b, messageHint); err != nil {
 			return err
 		}
 	}
@@ -60,7 +67,7 @@ func (t *tool) stream(ctx context.Context, c *cli.Command) error {
 			return err
 		}
 		began := time.Now()
-		opts := append(x.opts, client.WithRequestTimeout(c.Duration("timeout")))
+		opts := append(x.opts, client.WithRequestTimeout(c.Duration("timeout")), dialTime(c))
 		s, err := p.client.Stream(ctx, p.client.NewRequest(x.service, x.endpoint, nil, client.StreamingRequest(), client.WithContentType(codec.JSON)), opts...)
 		if err != nil {
 			return callFailure(x.service, x.endpoint, err)
@@ -140,7 +147,7 @@ func (t *tool) sendAll(s client.Stream, bodies []json.RawMessage) error {
 			if len(line) == 0 {
 				continue
 			}
-			b, err := checkJSON(string(line), line)
+			b, err := checkJSON(string(line), line, messageHint)
 			if err != nil {
 				return err
 			}

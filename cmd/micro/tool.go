@@ -178,6 +178,14 @@ func usageError(_ context.Context, c *cli.Command, err error, _ bool) error {
 	if c.Name != "micro" {
 		hint = "see micro " + c.Name + " --help"
 	}
+	if what, is := strings.CutPrefix(err.Error(), "invalid value "); is {
+		value, rest, _ := strings.Cut(what, " for flag -")
+		name, why, _ := strings.Cut(rest, ": ")
+		if len(name) > 1 {
+			name = "-" + name
+		}
+		return usage(hint, "-%s is %s: %s", name, value, why)
+	}
 	name, isFlag := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
 	if !isFlag {
 		return usage(hint, "%s", err)
@@ -224,7 +232,7 @@ func (t *tool) logger(c *cli.Command) *slog.Logger {
 const defaultTimeout = 5 * time.Second
 
 func timeoutFlag() cli.Flag {
-	return &cli.DurationFlag{Name: "timeout", Value: defaultTimeout, Usage: "how long to wait"}
+	return &timeFlag{Name: "timeout", Value: defaultTimeout, Usage: "how long to wait"}
 }
 
 // within returns a context that ends with the command's time.

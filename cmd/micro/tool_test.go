@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -58,6 +59,34 @@ func TestHelpFitsOneScreenAndHasExamples(t *testing.T) {
 	}
 }
 
+func TestWhatFollowsTwoDashesIsNoHelp(t *testing.T) {
+	for _, args := range [][]string{{"--"}, {"--", "list"}, {"--", "--help"}} {
+		if code, out, stderr := tryTool(t, "", args...); code != exitOK && code != exitUsage || out+stderr == "" {
+			t.Errorf("micro %q: exit %d, %q, %q", args, code, out, stderr)
+		}
+	}
+}
+
+func TestANodeThatDoesNotAnswerIsUnreachable(t *testing.T) {
+	leaktest.Check(t)
+	runtimeDir(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts, and nobody says a word
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	record := fmt.Sprintf(`{"name":"frozen","version":"1","nodes":[{"id":"frozen-1","address":%q}]}`, l.Addr())
+	if code, _, stderr := tryTool(t, "", "register", record); code != exitOK {
+		t.Fatal(stderr)
+	}
+	for _, verb := range []string{"call", "stream"} {
+		code, _, stderr := tryTool(t, "", verb, "frozen", "A.B", "--timeout", "300ms")
+		if code != exitUnreachable || !strings.Contains(stderr, "no connection after") || !strings.HasSuffix(stderr, "\n  see who answers: micro health frozen\n") {
+			t.Errorf("%s: exit %d\n%s", verb, code, stderr)
+		}
+	}
+}
+
 func TestReadsPrintTables(t *testing.T) {
 	leaktest.Check(t)
 	greeter(t, micro.Address("127.0.0.1:21311"))
@@ -102,6 +131,8 @@ func TestCallsSendWhatWasSaid(t *testing.T) {
 		{words: nil},
 		{words: []string{`{"name":"Ada","age":36}`}, want: HelloRequest{Name: "Ada", Age: 36}},
 		{words: []string{"name=Ada"}, want: HelloRequest{Name: "Ada"}},
+		{words: []string{"NAME=Ada", "Address.CITY=Paris"}, want: HelloRequest{Name: "Ada", Address: Address{City: "Paris"}}},
+		{words: []string{"name=Ada", "-o", "json", "--timeout", "30"}, want: HelloRequest{Name: "Ada"}},
 		{words: []string{"name=36", "age=36", "loud=true"}, want: HelloRequest{Name: "36", Age: 36, Loud: true}},
 		{words: []string{"name=a=b"}, want: HelloRequest{Name: "a=b"}},
 		{words: []string{"name={"}, want: HelloRequest{Name: "{"}},
@@ -143,6 +174,11 @@ func TestErrorsSayWhatWasSeenAndWhatToDo(t *testing.T) {
 		{[]string{"list", "--outptu", "json"}, 2, "error: no flag --outptu\n  did you mean --output?   see micro list --help\n"},
 		{[]string{"list", "-o", "yaml"}, 2, "error: no output format \"yaml\"\n  available: table, json\n"},
 		{[]string{"list", "x"}, 2, "error: micro list takes no arguments, and was given \"x\"\n"},
+		{[]string{"list", "--timeout", "soon"}, 2, "error: --timeout is \"soon\": want a time such as 500ms, 5s or 2m; a number alone is seconds\n  see micro list --help\n"},
+		{[]string{"list", "--timeout", "0"}, 2, "error: --timeout is \"0\": want a time"},
+		{[]string{"call", "greeter", "hello", "-o", "table"}, 2, "error: no output format \"table\"\n  available: json\n"},
+		{[]string{"call", "greeter", "health"}, 3, "error: greeter 1.4.0 has no endpoint \"health\"\n  available: "},
+		{[]string{"stream", "greeter", "chat", "name=Ada"}, 2, "error: name=Ada is not JSON: invalid character 'a' in literal null (expecting 'u')\n  each message is JSON, such as '{\"name\":\"Ada\"}'\n"},
 		{[]string{"list", "--timeout"}, 2, "error: flag needs an argument: --timeout\n"},
 		{[]string{"get"}, 2, "error: micro get takes SERVICE, and was given nothing\n  see micro get --help\n"},
 		{[]string{"--registry", "etcdd", "list"}, 2, "error: no registry is called \"etcdd\" here (available: local, memory, static)"},
@@ -170,7 +206,7 @@ func TestErrorsSayWhatWasSeenAndWhatToDo(t *testing.T) {
 		{[]string{"deregister", "greeter", "greeter-x"}, 3, "error: greeter has no node \"greeter-x\"\n"},
 		{[]string{"register", `{"name":"x"}`}, 2, "error: registry: service \"x\" has no node\n"},
 		{[]string{"register", `{"nme":1`}, 2, "error: {\"nme\":1 is not JSON"},
-		{[]string{"publish", "nobody.here", "a=1", "--require"}, 3, "error: nobody subscribes to \"nobody.here\": the event is gone\n"},
+		{[]string{"publish", "nobody.here", "a=1", "--require"}, 3, "error: nobody subscribes to \"nobody.here\": the event is gone\n  no topic has subscribers\n"},
 	} {
 		code, out, stderr := tryTool(t, "", tt.args...)
 		if code != tt.code || !strings.HasPrefix(stderr, tt.want) {
@@ -257,8 +293,11 @@ func TestRecordsWithoutAnOwnerComeAndGo(t *testing.T) {
 	if code, out, stderr := tryTool(t, "", "health", "legacy"); code != exitUnhealthy || strings.Count(out, "unreachable") != 4 { // as the status and in the problem
 		t.Errorf("health: exit %d\n%s%s", code, out, stderr)
 	}
-	if code, _, stderr := tryTool(t, "", "stats", "legacy"); code != exitUnreachable || stderr != "error: 2 of 2 nodes of legacy did not answer\n" {
+	if code, out, stderr := tryTool(t, "", "stats", "legacy"); code != exitUnreachable || stderr != "error: 2 of 2 nodes of legacy did not answer\n" {
 		t.Errorf("stats: exit %d, %q", code, stderr)
+	} else if lines := strings.Split(out, "\n"); len(lines) != 4 || !strings.HasSuffix(lines[0], "ERRORS   PROBLEM") ||
+		strings.Index(lines[1], "Debug.Stats") < strings.Index(lines[0], "PROBLEM") {
+		t.Errorf("stats printed\n%s", out)
 	}
 	do("", "deregister", "legacy", "legacy-1")
 	if got := nodes(); !slices.Equal(got, []string{"legacy-2"}) {

@@ -125,6 +125,7 @@ func (c *command) Init(opts ...Option) error {
 		args = withoutTestFlags(os.Args[1:])
 	}
 	c.app.Name, c.app.Description, c.app.Version = c.opts.Name, c.opts.Description, c.opts.Version
+	c.app.CustomRootCommandHelpTemplate = c.help()
 	// The library prints help by itself and returns no error; a program that
 	// goes on to serve would be a surprise.
 	helped := true
@@ -154,6 +155,42 @@ func (c *command) Init(opts ...Option) error {
 	return nil
 }
 
+// help returns the help text: a line for each flag, in columns.
+func (c *command) help() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s is a service", c.opts.Name)
+	if c.opts.Version != "" {
+		fmt.Fprintf(&b, ", version %s", c.opts.Version)
+	}
+	b.WriteString(".\n")
+	if c.opts.Description != "" {
+		fmt.Fprintf(&b, "\n%s\n", c.opts.Description)
+	}
+	fmt.Fprintf(&b, "\nUsage: %s [flags]\n\n", c.opts.Name)
+	b.WriteString("Each flag can be set in the environment too: --server_address is MICRO_SERVER_ADDRESS.\n\n")
+	type line struct{ name, usage string }
+	lines := []line{}
+	width := 0
+	for _, f := range c.app.Flags {
+		d, ok := f.(cli.DocGenerationFlag)
+		if !ok {
+			continue
+		}
+		l := line{"--" + strings.Join(f.Names(), ", --"), d.GetUsage()}
+		if v := d.GetValue(); v != "" && v != "[]" && d.TakesValue() {
+			l.usage += " (" + v + ")"
+		}
+		lines = append(lines, l)
+		width = max(width, len(l.name))
+	}
+	lines = append(lines, line{"--help", "show this"}, line{"--version", "show the version"})
+	for _, l := range lines {
+		fmt.Fprintf(&b, "  %-*s  %s\n", width, l.name, l.usage)
+	}
+	// The library takes it for a template.
+	return strings.ReplaceAll(b.String(), "{{", `{{"{{"}}`)
+}
+
 // withoutTestFlags drops what go test gives to a test binary.
 func withoutTestFlags(args []string) []string {
 	var out []string
@@ -175,24 +212,24 @@ func flags() []cli.Flag {
 		str("server_name", "name of the service, such as greeter"),
 		str("server_version", "version of the service, such as 1.1.0"),
 		str("server_id", "what tells the nodes of the service apart"),
-		str("server_address", "address to listen on, such as 127.0.0.1:8080; a port may be a range, 8000-8100"),
-		str("server_advertise", "address that others are told, such as 10.0.0.5:8080"),
-		&cli.StringSliceFlag{Name: "server_metadata", Usage: "what is registered with the node, `KEY=VALUE`; may be given again", Sources: cli.EnvVars(envName("server_metadata"))},
-		str("registry", "where services are found: local, static ..."),
+		str("server_address", "address to listen on, such as 127.0.0.1:8080 or :8000-8100"),
+		str("server_advertise", "address that others are told, if it is not that one"),
+		&cli.StringSliceFlag{Name: "server_metadata", Usage: "KEY=VALUE to register with the node; may be given again", Sources: cli.EnvVars(envName("server_metadata"))},
+		str("registry", "where services are found: local (default), static, memory, or one that the program adds"),
 		str("registry_address", "addresses of the registry, with commas between"),
-		str("register_ttl", "how long a registration holds, in seconds or as 90s"),
-		str("register_interval", "how often it is renewed, in seconds or as 30s"),
-		str("broker", "what carries events: direct ..."),
+		str("register_ttl", "how long a registration holds, in seconds or as 90s (default 90s)"),
+		str("register_interval", "how often it is renewed, in seconds or as 30s (default 30s)"),
+		str("broker", "what carries events: direct (default), memory, or one that the program adds"),
 		str("broker_address", "addresses of the broker, with commas between"),
-		str("transport", "what carries calls: tcp ..."),
+		str("transport", "what carries calls: tcp (default), memory, or one that the program adds"),
 		str("transport_address", "addresses of the transport, with commas between"),
-		str("selector", "what picks nodes: default, random, roundrobin"),
-		str("client", "protocol of the client: micro (rpc and mucp are the same)"),
-		str("server", "protocol of the server: micro (rpc and mucp are the same)"),
-		str("client_request_timeout", "time for a call with all its attempts, such as 500ms"),
-		str("client_retries", "largest number of further attempts"),
-		str("client_pool_size", "kept for programs that set it"),
-		str("client_pool_ttl", "kept for programs that set it"),
+		str("selector", "what picks nodes: default (the less loaded of two), random, roundrobin"),
+		str("client", "protocol: micro; rpc and mucp mean the same"),
+		str("server", "protocol: micro; rpc and mucp mean the same"),
+		str("client_request_timeout", "time for a call with all its attempts, such as 500ms (default 5s)"),
+		str("client_retries", "largest number of further attempts (default 1)"),
+		str("client_pool_size", "no effect; go-micro has it"),
+		str("client_pool_ttl", "no effect; go-micro has it"),
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 // TestCallAllocatesAtMostOnce has a canned peer that allocates nothing answer
 // unary calls of raw bytes.
 func TestCallAllocatesAtMostOnce(t *testing.T) {
-	near, far := tcpPair(t)
+	near, far := unixPair(t)
 	p := newPeer(t, far)
 	p.bytes(greeting())
 	c := newCaller(t, near, Config{})

@@ -169,6 +169,11 @@ func (c *call) endLocked(err error) {
 // run serves the call on the goroutine of a worker. gone says that nobody
 // waits for it any more: then a Unary function is not called.
 func (c *call) run(gone bool) {
+	if c.stream != nil && gone {
+		_ = c.stream.Finish(nil, context.Canceled) // nobody waits for it
+		c.release()
+		return
+	}
 	if c.stream != nil {
 		// A handler that forgot to finish has finished well; one that ended its
 		// goroutine has not.

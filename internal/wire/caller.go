@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/seed-9a4e2794/micro/errors"
@@ -19,7 +18,7 @@ const callerId = "go.micro.client.transport"
 type Caller struct {
 	session
 	base  time.Time // deadlines are counted from here
-	names atomic.Pointer[map[transport.Method]uint32]
+	names methods
 
 	mu    sync.Mutex
 	slots []*slot

@@ -19,7 +19,9 @@ type Config struct {
 	// MaxStreams is how many of them may be streams. Default 1,024.
 	MaxStreams int
 	// MaxHeld is the largest sum of the request bytes of unary calls that a
-	// listener holds for one connection; calls beyond it are refused.
+	// listener holds for one connection; calls beyond it are refused. It is
+	// also the largest sum of what its streams have received and their handlers
+	// have not taken; the stream that goes beyond it is ended.
 	// Default 64 MiB, and at least MaxMessage.
 	MaxHeld int
 	// Window is the credit that a stream begins with, in bytes. Default 64 KiB.

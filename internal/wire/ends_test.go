@@ -4,11 +4,15 @@ import (
 	"context"
 	stderrors "errors"
 	"net"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/seed-9a4e2794/micro/errors"
 	"github.com/seed-9a4e2794/micro/internal/leaktest"
 	"github.com/seed-9a4e2794/micro/metadata"
 	"github.com/seed-9a4e2794/micro/transport"
@@ -300,54 +304,198 @@ func TestHeaderWithoutMeasureEndsItsOwnStreamOnly(t *testing.T) {
 }
 
 func TestOpenGivenUpBeforeItIsSentLeavesNothing(t *testing.T) {
-	leaktest.Check(t)
-	c, p := canned(t, Config{})
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	results := make(chan error, 2)
-	for range 2 { // the peer does not read: one is being written, the other fills what may wait
+	synctest.Test(t, func(t *testing.T) {
+		c, p := canned(t, Config{})
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		results := make(chan error, 10)
+		calls := 0
+		for ; !c.w.full.Load(); calls++ { // the peer does not read: some are being written, the last waits and fills what may
+			go func() {
+				_, err := c.Call(ctx, ask("Large", make([]byte, 3<<20)))
+				results <- err
+			}()
+			synctest.Wait()
+		}
+		opening, giveUp := context.WithCancel(context.Background())
+		opened := make(chan error, 1)
 		go func() {
-			_, err := c.Call(ctx, ask("Large", make([]byte, 3<<20)))
-			results <- err
+			_, err := c.Open(opening, ask("Stream", nil))
+			opened <- err
 		}()
-	}
-	eventually(t, "both requests", func() bool { return c.w.full.Load() })
-	opening, giveUp := context.WithCancel(context.Background())
-	opened := make(chan error, 1)
-	go func() {
-		_, err := c.Open(opening, ask("Stream", nil))
-		opened <- err
-	}()
-	eventually(t, "the stream's slot", func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.live == 3
+		synctest.Wait()
+		if c.live != calls+1 {
+			t.Fatalf("%d calls are under way, want %d and the stream", c.live, calls)
+		}
+		giveUp()
+		if err := within(t, opened); !stderrors.Is(err, context.Canceled) {
+			t.Errorf("Open: %v", err)
+		}
+		cancel()
+		for range calls {
+			within(t, results)
+		}
+		synctest.Wait()
+		if c.live != 0 || len(c.free) != len(c.slots) {
+			t.Errorf("%d calls are under way and %d of %d slots are free", c.live, len(c.free), len(c.slots))
+		}
+		done := make(chan struct{})
+		go func() { // what the peer sees: no frame of a stream
+			defer close(done)
+			for {
+				h, _, err := p.next()
+				if err != nil {
+					return
+				}
+				if h.typ == typeOpen {
+					t.Error("the OPEN was sent after the stream was given up")
+				}
+			}
+		}()
+		synctest.Wait()
+		c.Close()
+		<-done
 	})
-	giveUp()
-	if err := within(t, opened); !stderrors.Is(err, context.Canceled) {
-		t.Errorf("Open: %v", err)
-	}
-	cancel()
-	for range 2 {
-		within(t, results)
-	}
-	eventually(t, "free slots", func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.live == 0 && len(c.free) == len(c.slots)
+}
+
+func TestShutdownWaitsForAHandlerWhoseCallerHasGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHall()
+		finished := false
+		l := listen(t, h, Config{}, unaries{"Slow": func(context.Context, transport.Body) (transport.Message, error) {
+			<-time.After(10 * time.Second)
+			finished = true
+			return raw(nil), nil
+		}}, nil)
+		c, err := NewCaller(context.Background(), h.dial(t), Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if _, err := c.Call(ctx, ask("Slow", nil)); !stderrors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("Call: %v", err)
+		}
+		c.Close()
+		synctest.Wait()
+		if err := l.Shutdown(context.Background()); err != nil || !finished {
+			t.Errorf("Shutdown returned %v; the handler has finished: %v", err, finished)
+		}
 	})
-	go func() { // what the peer sees: no frame of a stream
+}
+
+func TestAPeerThatDiesWhileItDrainsIsNoticed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, p := canned(t, Config{KeepAlive: time.Second})
+		result := make(chan error, 1)
+		go func() {
+			_, err := c.Call(context.Background(), transport.Request{Method: transport.Method{Endpoint: "X"}, Message: raw(nil)})
+			result <- err
+		}()
+		go func() { // reads and says nothing more
+			for {
+				if _, _, err := p.next(); err != nil {
+					return
+				}
+			}
+		}()
+		synctest.Wait()
+		p.send(header{typ: typeGoAway, aux: goAwayDrain}, "stopping")
+		began := time.Now()
+		if err := <-result; !stderrors.Is(err, transport.ErrLost) {
+			t.Errorf("the call ended with %v", err)
+		}
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+func TestAConnectionWithoutNamesLeftIsGivenUpAndEachNewNameIsCheap(t *testing.T) {
+	leaktest.Check(t)
+	l := listenTCP(t, Config{}, unaries{"Echo": echoUnary}, nil)
+	c := callerOf(t, l, Config{})
+	for i := range maxNames {
+		_, _ = c.Call(context.Background(), ask("Unknown."+strconv.Itoa(i), nil)) // answered with an error
+	}
+	_, err := c.Call(context.Background(), ask("Echo", nil))
+	if !stderrors.Is(err, errors.ErrRefused) || c.Err() == nil {
+		t.Errorf("the call after the last name: %v; the connection: %v", err, c.Err())
+	}
+}
+
+func TestMethodsKeepTheirNumbersHoweverManyThereAre(t *testing.T) {
+	var m methods
+	for i := range 1000 {
+		m.add(transport.Method{Endpoint: strconv.Itoa(i)}, uint32(i+1))
+		if m.count() != i+1 {
+			t.Fatalf("%d methods are counted after %d", m.count(), i+1)
+		}
+	}
+	for i := range 1000 {
+		method := transport.Method{Endpoint: strconv.Itoa(i)}
+		n, ok := m.get(method)
+		if !ok {
+			n = m.fresh[method]
+		}
+		if n != uint32(i+1) {
+			t.Fatalf("method %d has number %d", i, n)
+		}
+	}
+	for range 1000 {
+		m.used()
+	}
+	if len(m.fresh) != 0 {
+		t.Errorf("%d methods that are used stay behind the lock", len(m.fresh))
+	}
+}
+
+func TestWhatStreamsHoldUnreadIsBoundedForTheConnection(t *testing.T) {
+	leaktest.Check(t)
+	ended := make(chan error, 100)
+	l := listenTCP(t, Config{MaxMessage: 100_000, MaxHeld: 250_000}, nil, func(s transport.Socket) {
+		<-time.After(200 * time.Millisecond) // nothing is taken while all arrives
 		for {
-			h, _, err := p.next()
+			body, err := s.Recv()
 			if err != nil {
+				ended <- err
+				_ = s.Finish(nil, err)
 				return
 			}
-			if h.typ == typeOpen {
-				t.Error("the OPEN was sent after the stream was given up")
-			}
+			body.Release()
 		}
-	}()
-	c.Close()
+	})
+	c := callerOf(t, l, Config{})
+	var group sync.WaitGroup
+	for range 10 {
+		group.Go(func() {
+			s, err := c.Open(context.Background(), ask("Stream", nil))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = s.Send(raw(make([]byte, 100_000))) // Recv says how it ended
+			_ = s.CloseSend()                      // likewise
+			_, _ = s.Recv()                        // likewise
+		})
+	}
+	group.Wait()
+	exhausted := 0
+	for range 10 {
+		if errors.From("", <-ended).GRPCCode() == errors.CodeResourceExhausted {
+			exhausted++
+		}
+	}
+	if exhausted < 1 || exhausted > 9 {
+		t.Errorf("%d of 10 streams of 100,000 bytes were ended, with room for 250,000", exhausted)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for sc := range l.conns {
+		if n := sc.inboxes.Load(); n != 0 {
+			t.Errorf("%d bytes are counted as held after all streams have ended", n)
+		}
+	}
 }
 
 func TestDrainOfAConnectionThatHasNotGreetedSendsNoFrame(t *testing.T) {

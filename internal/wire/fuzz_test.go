@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"testing"
 	"time"
@@ -171,14 +172,17 @@ func FuzzListener(f *testing.F) {
 		if len(b) > 1<<20 {
 			return
 		}
-		p := dialPeer(t, l)
+		near, far := unixPair(t) // many thousands a minute: TCP would run out of ports
+		l.Serve(far)
+		p := newPeer(t, near)
+		p.greet()
 		p.name(1, "Echo")
 		p.name(2, "Stream")
 		written := make(chan struct{})
 		go func() {
 			defer close(written)
 			_, _ = p.conn.Write(b) // it may be closed before all is taken
-			_ = p.conn.(*net.TCPConn).CloseWrite()
+			_ = near.CloseWrite()
 		}()
 		p.conn.SetReadDeadline(time.Now().Add(wait))
 		if _, err := io.Copy(io.Discard, p.r); os.IsTimeout(err) {
@@ -199,7 +203,7 @@ func FuzzCaller(f *testing.F) {
 		if len(b) > 1<<20 {
 			return
 		}
-		near, far := tcpPair(t)
+		near, far := unixPair(t)
 		p := newPeer(t, far)
 		p.bytes(greeting())
 		c := newCaller(t, near, limits())
@@ -243,22 +247,29 @@ func FuzzCaller(f *testing.F) {
 	})
 }
 
-func tcpPair(t testing.TB) (near, far *net.TCPConn) {
+// unixPair returns the two ends of a socket that takes no port.
+func unixPair(t testing.TB) (near, far *net.UnixConn) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	dir, err := os.MkdirTemp("", "wire") // t.TempDir's names can be too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	addr := &net.UnixAddr{Name: filepath.Join(dir, "s"), Net: "unix"}
+	ln, err := net.ListenUnix("unix", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	a, err := net.Dial("tcp", ln.Addr().String())
+	near, err = net.DialUnix("unix", nil, addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := ln.Accept()
+	far, err = ln.AcceptUnix()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return a.(*net.TCPConn), b.(*net.TCPConn)
+	return near, far
 }
 
 // bounded fails if the heap has grown beyond what one connection may hold.

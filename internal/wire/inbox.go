@@ -21,6 +21,7 @@ func (st *stream) preload(codec byte, body []byte) {
 	b := newBuffer(len(body))
 	b.b = append(b.b, body...)
 	st.inbox = append(st.inbox, inbound{b: b, codec: codec})
+	st.holdLocked(len(body)) // nobody else has the stream yet
 	st.recvErr = io.EOF
 }
 
@@ -37,6 +38,9 @@ func (st *stream) Recv() (transport.Body, error) {
 				st.partCost = 0
 			}
 			grant := st.give(m.cost)
+			if m.b != nil {
+				st.holdLocked(-len(m.b.b))
+			}
 			st.mu.Unlock()
 			st.grant(grant)
 			if m.b == nil {
@@ -123,6 +127,13 @@ func (st *stream) data(h header, payload []byte) error {
 		st.mu.Unlock()
 		return protocolErrorf("DATA on call %#x without credit", st.id)
 	}
+	if st.call != nil && st.s.inboxes.Load()+int64(len(payload)) > int64(st.s.cfg.MaxHeld) {
+		st.overflowLocked()
+		st.mu.Unlock()
+		signal(st.news)
+		return nil
+	}
+	st.holdLocked(len(payload))
 	st.granted -= cost
 	st.knowHead() // a header would have come before
 	if st.part == nil && h.flags&flagMore == 0 {
@@ -160,6 +171,24 @@ func (st *stream) data(h header, payload []byte) error {
 	st.mu.Unlock()
 	signal(st.news)
 	return nil
+}
+
+// holdLocked counts bytes that have been received, or taken. The lock is held.
+func (st *stream) holdLocked(n int) {
+	st.held += n
+	st.s.inboxes.Add(int64(n))
+}
+
+// overflowLocked ends the receiving side of a stream at the listener: what the
+// streams of the connection hold is too much. What it has whole stays. The lock
+// is held.
+func (st *stream) overflowLocked() {
+	if st.part != nil {
+		st.holdLocked(-len(st.part.b))
+		st.part.Release()
+		st.part, st.partCost = nil, 0
+	}
+	st.recvErr = errors.NewCode(listenerId, errors.CodeResourceExhausted, "the streams of the connection hold %d bytes that have not been taken, the limit is %d", st.s.inboxes.Load(), st.s.cfg.MaxHeld)
 }
 
 func (st *stream) gotHeader(h header, payload []byte) error {
@@ -219,6 +248,7 @@ func (st *stream) discard(err error) {
 		st.part.Release()
 		st.part = nil
 	}
+	st.holdLocked(-st.held)
 	if st.recvErr == nil {
 		st.recvErr = err
 	}

@@ -43,8 +43,13 @@ func NewListener(ln net.Listener, cfg Config) *Listener {
 	return &Listener{ln: ln, cfg: cfg.withDefaults(), done: make(chan struct{}), conns: make(map[*serverConn]struct{})}
 }
 
-// Addr returns the bound address.
-func (l *Listener) Addr() string { return l.ln.Addr().String() }
+// Addr returns the bound address, as Dial takes it.
+func (l *Listener) Addr() string {
+	if a := l.ln.Addr(); a.Network() == "unix" {
+		return "unix:" + a.String()
+	}
+	return l.ln.Addr().String()
+}
 
 // Accept serves connections; see transport.Listener.
 func (l *Listener) Accept(serve func(transport.Socket), opts ...transport.AcceptOption) error {
@@ -138,6 +143,10 @@ func (l *Listener) Shutdown(ctx context.Context) error {
 		default:
 			err = ctx.Err()
 		}
+	}
+	// Handlers whose callers have gone finish what they have begun.
+	if gone := l.crew.wait(ctx); gone != nil {
+		err = gone
 	}
 	// Calls that crossed the GOAWAY are still to be refused: to their callers
 	// a closed connection would say that they may have been executed. Callers

@@ -115,8 +115,12 @@ func (st *stream) over(m *inbound, err error) {
 	st.mu.Lock()
 	if m != nil {
 		st.inbox = append(st.inbox, *m)
+		if m.b != nil {
+			st.holdLocked(len(m.b.b))
+		}
 	}
 	if st.part != nil {
+		st.holdLocked(-len(st.part.b))
 		st.part.Release()
 		st.part = nil
 	}

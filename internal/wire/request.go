@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-9a4e2794/micro/errors"
@@ -11,36 +13,87 @@ import (
 	"github.com/seed-9a4e2794/micro/transport"
 )
 
+// methods are the numbers that methods have on a connection. Those that are
+// known are read without a lock; new ones are under the caller's lock until
+// there are, or have been asked for, as many as are known: so neither many names
+// nor one new name cost a copy each time.
+type methods struct {
+	known atomic.Pointer[map[transport.Method]uint32]
+	fresh map[transport.Method]uint32 // under the caller's lock
+	asked int                         // for fresh ones
+}
+
+// get returns the number of a method that is known.
+func (m *methods) get(method transport.Method) (uint32, bool) {
+	known := m.known.Load()
+	if known == nil {
+		return 0, false
+	}
+	n, ok := (*known)[method]
+	return n, ok
+}
+
+// count returns how many methods have numbers. The lock is held.
+func (m *methods) count() int {
+	n := len(m.fresh)
+	if known := m.known.Load(); known != nil {
+		n += len(*known)
+	}
+	return n
+}
+
+// add notes a new method. The lock is held.
+func (m *methods) add(method transport.Method, n uint32) {
+	if m.fresh == nil {
+		m.fresh = make(map[transport.Method]uint32)
+	}
+	m.fresh[method] = n
+	m.used()
+}
+
+// used counts a use of a fresh method, and makes all known when that pays. The
+// lock is held.
+func (m *methods) used() {
+	all := make(map[transport.Method]uint32)
+	known := m.known.Load()
+	if known != nil {
+		if m.asked++; m.asked < len(*known) {
+			return
+		}
+		maps.Copy(all, *known)
+	}
+	maps.Copy(all, m.fresh)
+	m.known.Store(&all)
+	m.fresh, m.asked = nil, 0
+}
+
 // number returns the number of a method, naming it to the peer at first use.
 func (c *Caller) number(m transport.Method) (uint32, error) {
-	if names := c.names.Load(); names != nil {
-		if n, ok := (*names)[m]; ok {
-			return n, nil
-		}
+	if n, ok := c.names.get(m); ok {
+		return n, nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	old := c.names.Load()
-	if old != nil {
-		if n, ok := (*old)[m]; ok {
-			return n, nil
-		}
+	if n, ok := c.names.get(m); ok {
+		return n, nil
+	}
+	if n, ok := c.names.fresh[m]; ok {
+		c.names.used()
+		return n, nil
 	}
 	size := 1 + binary.MaxVarintLen32 + len(m.Service) + len(m.Endpoint)
-	switch {
-	case size > maxNameLen:
-		return 0, errors.Refuse(callerId, errors.CodeInvalidArgument, "the names %.40q and %.40q are longer than %d bytes together", m.Service, m.Endpoint, maxNameLen)
-	case old != nil && len(*old) >= maxNames:
-		return 0, errors.Refuse(callerId, errors.CodeResourceExhausted, "%d method names are in use on the connection to %s", maxNames, c.peer.Remote)
+	if size > maxNameLen {
+		return 0, errors.NewCode(callerId, errors.CodeInvalidArgument, "the names %.40q and %.40q are longer than %d bytes together", m.Service, m.Endpoint, maxNameLen)
 	}
-	names := make(map[transport.Method]uint32)
-	if old != nil {
-		for k, v := range *old {
-			names[k] = v
+	count := c.names.count()
+	if count >= maxNames {
+		// Another connection has numbers left: this one finishes its calls.
+		if c.why == nil {
+			c.why = fmt.Errorf("all of its %d method names are in use", maxNames)
 		}
+		return 0, errors.Refuse(callerId, errors.CodeUnavailable, "the connection to %s takes no more calls: %v", c.peer.Remote, c.why)
 	}
-	n := uint32(len(names) + 1)
-	names[m] = n
+	n := uint32(count + 1)
 	payload := make([]byte, 1, size)
 	if m.Strict {
 		payload[0] = 1
@@ -50,7 +103,7 @@ func (c *Caller) number(m transport.Method) (uint32, error) {
 	payload = append(payload, m.Endpoint...)
 	// Held until the first frame that uses the number goes out behind it.
 	c.w.hold(appendFrame(nil, header{typ: typeName, aux: n}, string(payload)))
-	c.names.Store(&names)
+	c.names.add(m, n)
 	return n, nil
 }
 

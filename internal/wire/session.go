@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-9a4e2794/micro/transport"
@@ -14,6 +15,10 @@ import (
 
 // session is what both sides of a connection have in common.
 type session struct {
+	// inboxes is the sum of the bytes that streams have received and their
+	// programs have not taken.
+	inboxes atomic.Int64
+
 	conn net.Conn
 	cfg  *Config
 	peer transport.Peer
@@ -22,7 +27,7 @@ type session struct {
 	// theirs is what the peer accepts. The reader writes it once, before the
 	// session is used by others.
 	theirs settings
-	// group holds the reader and the writer's flusher.
+	// group holds the writer's flusher, and at the caller the reader.
 	group sync.WaitGroup
 
 	endOnce sync.Once

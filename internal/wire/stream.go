@@ -36,6 +36,7 @@ type stream struct {
 	partCost int
 	owed     int   // credit to give back
 	granted  int   // credit the peer has
+	held     int   // bytes of inbox and part
 	recvErr  error // what Recv returns when the inbox is empty
 	head     metadata.Header
 	headed   chan struct{} // closed when head is known, at the caller

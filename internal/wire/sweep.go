@@ -71,7 +71,7 @@ func (c *Caller) sweep() {
 		}
 	}
 	ping, dead := c.silence(now)
-	if c.live > 0 && c.why == nil {
+	if c.live > 0 { // also after a GOAWAY: the peer may die while it drains
 		next = min(next, now+int64(c.cfg.KeepAlive))
 	}
 	if next != math.MaxInt64 {

@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/seed-9a4e2794/micro/internal/wire"
@@ -73,8 +75,11 @@ func (t *Transport) Dial(ctx context.Context, addr string) (transport.Conn, erro
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
 		network, addr = "unix", path
 	}
-	ctx, cancel := context.WithTimeout(ctx, t.dial)
-	defer cancel()
+	if _, has := ctx.Deadline(); !has {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, t.dial)
+		defer cancel()
+	}
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, network, addr)
 	if err != nil {
@@ -96,13 +101,10 @@ func (t *Transport) Listen(ctx context.Context, addr string) (transport.Listener
 	return wire.NewListener(ln, t.wire), nil
 }
 
-// maxPortRange bounds how many ports of a range are tried.
-const maxPortRange = 1 << 16
-
 func listen(ctx context.Context, addr string) (net.Listener, error) {
 	var lc net.ListenConfig
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
-		return lc.Listen(ctx, "unix", path)
+		return listenUnix(ctx, path)
 	}
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -124,7 +126,7 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 		return nil, fmt.Errorf("listen on %q: the port range is not two ports, lower first", addr)
 	}
 	var last error
-	for p, tried := from, 0; p <= to && tried < maxPortRange; p, tried = p+1, tried+1 {
+	for p := from; p <= to; p++ {
 		ln, err := lc.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.FormatUint(p, 10)))
 		if err == nil {
 			return ln, nil
@@ -132,4 +134,27 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 		last = err
 	}
 	return nil, fmt.Errorf("listen on %q: no port of the range is free: %w", addr, last)
+}
+
+// listenUnix binds a unix socket. A file that a process left behind when it was
+// killed is taken over: nobody answers on it.
+func listenUnix(ctx context.Context, path string) (net.Listener, error) {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "unix", path)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return ln, err
+	}
+	var d net.Dialer
+	conn, dialErr := d.DialContext(ctx, "unix", path)
+	if dialErr == nil {
+		conn.Close()
+		return nil, err
+	}
+	if !errors.Is(dialErr, syscall.ECONNREFUSED) {
+		return nil, err
+	}
+	if rmErr := os.Remove(path); rmErr != nil {
+		return nil, errors.Join(err, rmErr)
+	}
+	return lc.Listen(ctx, "unix", path)
 }

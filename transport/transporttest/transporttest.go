@@ -681,16 +681,18 @@ func testStreamCancel(t *testing.T, e *env) {
 }
 
 func testStreamReset(t *testing.T, e *env) {
-	ended := make(chan error, 1)
+	begun, ended := make(chan struct{}), make(chan error, 1)
 	e.handleSocket(func(s transport.Socket) {
 		if s.Method().Endpoint == "ByHandler" {
 			s.Reset()
 			return
 		}
+		close(begun)
 		<-s.Context().Done()
 		ended <- s.Context().Err()
 	})
 	s := e.open(context.Background(), request("ByCaller", nil))
+	within(t, begun)
 	s.Reset()
 	if _, err := s.Recv(); !stderrors.Is(err, context.Canceled) {
 		t.Errorf("Recv after Reset: %v", err)

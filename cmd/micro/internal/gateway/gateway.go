@@ -34,10 +34,13 @@ const id = "micro.gateway"
 // MaxBody is the largest request body, in bytes.
 const MaxBody = 4 << 20
 
-// Config is what a Gateway works with. Both parts are needed.
+// Config is what a Gateway works with. Client and Catalog are needed.
 type Config struct {
 	Client  client.Client
 	Catalog *catalog.Catalog
+	// Progress returns why a service that is not registered does not serve for
+	// the moment, such as "is being built", or "". Nil knows of none.
+	Progress func(service string) string
 }
 
 // Gateway is an http.Handler for this machine: it answers requests whose Host
@@ -155,6 +158,9 @@ func (g *Gateway) find(r *http.Request) (service, endpoint string, err error) {
 	service, name := segments[0], strings.Join(segments[1:], ".")
 	versions := g.cfg.Catalog.Service(service)
 	if len(versions) == 0 {
+		if err := g.notYet(service); err != nil {
+			return "", "", err
+		}
 		all, _ := g.cfg.Catalog.Services()
 		return "", "", unknown("no service is called "+quote(service), service, Names(all))
 	}
@@ -176,6 +182,18 @@ func (g *Gateway) find(r *http.Request) (service, endpoint string, err error) {
 		return "", "", errors.NewCode(id, errors.CodeUnimplemented, "%s is a stream, which this gateway does not carry: use micro stream %s %s", endpoint, service, endpoint)
 	}
 	return service, endpoint, nil
+}
+
+// notYet returns the error of a service that will serve again, nil when that
+// is not known.
+func (g *Gateway) notYet(service string) error {
+	if g.cfg.Progress == nil {
+		return nil
+	}
+	if why := g.cfg.Progress(service); why != "" {
+		return errors.NewCode(id, errors.CodeUnavailable, "%s %s", service, why)
+	}
+	return nil
 }
 
 func quote(name string) string {
@@ -216,6 +234,11 @@ func (g *Gateway) call(r *http.Request, service, endpoint string, body json.RawM
 	var rsp json.RawMessage
 	err := c.Call(ctx, c.NewRequest(service, endpoint, body, client.WithContentType(codec.JSON)), &rsp)
 	g.count(service, dropped(ctx, err))
+	if stderrors.Is(err, registry.ErrNotFound) { // its last node has left after find
+		if later := g.notYet(service); later != nil {
+			err = later
+		}
+	}
 	if len(rsp) == 0 {
 		rsp = json.RawMessage("{}")
 	}

@@ -82,7 +82,12 @@ func start(t *testing.T) *gateway.Gateway {
 			t.Fatal("the catalog does not hear of the service")
 		}
 	}
-	return gateway.New(gateway.Config{Client: s.Client(), Catalog: known})
+	return gateway.New(gateway.Config{Client: s.Client(), Catalog: known, Progress: func(service string) string {
+		if service == "orders" {
+			return "is being built"
+		}
+		return ""
+	}})
 }
 
 func TestRequestsBecomeCallsAndErrorsSayWhatThereIs(t *testing.T) {
@@ -101,6 +106,7 @@ func TestRequestsBecomeCallsAndErrorsSayWhatThereIs(t *testing.T) {
 		{name: "metadata", path: "/greeter/hello", header: map[string]string{"X-Tenant": "blue"}, status: 200, want: `"tenant":"blue"`},
 		{name: "handler's error", path: "/greeter/hello", body: `{"name":"nobody"}`, status: 404, want: "no such person"},
 		{name: "service", path: "/greter/hello", status: 404, want: `no service is called "greter"; did you mean greeter? (available: greeter)`},
+		{name: "being built", path: "/orders/create", status: 503, want: "orders is being built"},
 		{name: "endpoint", path: "/greeter/helo", status: 404, want: `greeter has no endpoint "helo"; did you mean Greeter.Hello? (available: Greeter.Hello, Greeter.Watch)`},
 		{name: "no endpoint", path: "/greeter", status: 404, want: "available: Greeter.Hello, Greeter.Watch"},
 		{name: "stream", path: "/greeter/watch", status: 501, want: "micro stream greeter Greeter.Watch"},

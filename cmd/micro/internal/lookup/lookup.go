@@ -44,12 +44,12 @@ func method(endpoint string) string {
 const maxName = 128
 
 // Nearest returns the one of names that name was most likely meant to be, ""
-// when none is near. The part of names after the last dot is compared too.
+// when none is near: more than a third of it would have to change. The part of names after the last dot is compared too.
 func Nearest(name string, names []string) string {
 	if name == "" || len(name) > maxName {
 		return ""
 	}
-	best, nearest := len(name)/3+2, ""
+	best, nearest := max(2, len(name)/3+1), ""
 	for _, n := range names {
 		if len(n) > maxName {
 			continue

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -38,13 +39,33 @@ func compile(ctx context.Context, p *program, file string) error {
 	for line := range strings.Lines(string(out)) {
 		line = strings.TrimRight(line, "\r\n")
 		if line != "" && !strings.HasPrefix(line, "# ") {
-			lines = append(lines, strings.TrimPrefix(line, "./"))
+			lines = append(lines, fromHere(p.dir, line))
 		}
 	}
 	if len(lines) == 0 {
 		lines = []string{fmt.Sprintf("go build: %v", err)}
 	}
 	return errors.New(strings.Join(lines, "\n"))
+}
+
+// fromHere turns the file that a line of the compiler begins with, which it
+// names from dir, into one named from the working directory.
+func fromHere(dir, line string) string {
+	text := strings.TrimLeft(line, " \t")
+	indent := line[:len(line)-len(text)]
+	file, rest, ok := strings.Cut(text, ":")
+	if !ok || filepath.Ext(file) != ".go" || strings.ContainsAny(file, " \t") {
+		return line
+	}
+	if !filepath.IsAbs(file) {
+		file = filepath.Join(dir, file)
+	}
+	if here, err := os.Getwd(); err == nil {
+		if rel, err := filepath.Rel(here, file); err == nil && len(rel) < len(file) {
+			file = rel
+		}
+	}
+	return indent + file + ":" + rest
 }
 
 // listFormat prints of each package that is not Go's own its folder and files

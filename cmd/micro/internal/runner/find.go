@@ -31,6 +31,16 @@ func skipped(name string) bool {
 		name == "node_modules" || name == "vendor" || name == "testdata"
 }
 
+// foreign reports whether a folder holds what is not the user's: downloaded
+// modules, and what the kernel shows as files.
+func foreign(path string) bool {
+	switch path {
+	case "/proc", "/sys", "/dev":
+		return true
+	}
+	return filepath.Base(path) == "mod" && filepath.Base(filepath.Dir(path)) == "pkg"
+}
+
 // find returns the programs of folders.
 func find(dirs []string) ([]*program, error) {
 	var out []*program
@@ -110,11 +120,13 @@ func mainsBelow(dir string) ([]string, error) {
 	var mains []string
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		switch {
-		case err != nil:
+		case err != nil && path == dir:
 			return err
+		case err != nil: // it may not be read
+			return nil
 		case !d.IsDir():
 			return nil
-		case path != dir && skipped(d.Name()):
+		case path != dir && (skipped(d.Name()) || foreign(path)):
 			return filepath.SkipDir
 		case isMain(path):
 			mains = append(mains, path)

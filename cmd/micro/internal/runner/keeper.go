@@ -72,10 +72,16 @@ func (k *keeper) keep(ctx context.Context) {
 // build builds the program and puts it in the place of the one that runs.
 func (k *keeper) build(ctx context.Context) {
 	began := time.Now()
+	if k.current == nil {
+		k.cfg.Progress.set(k.program, building)
+	}
 	binary := filepath.Join(k.temp, fmt.Sprintf("%s-%d", filepath.Base(k.program.label), k.count()))
 	err := compile(ctx, k.program, binary)
 	if k.watcher != nil && ctx.Err() == nil {
 		k.watcher.refresh(ctx, k.program)
+	}
+	if err != nil && k.current == nil {
+		k.cfg.Progress.set(k.program, broken)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -105,7 +111,10 @@ func (r *runner) count() int {
 }
 
 // restart starts the program again as it was built.
-func (k *keeper) restart(ctx context.Context) { k.launch(ctx, k.binary, "restarted") }
+func (k *keeper) restart(ctx context.Context) {
+	k.cfg.Progress.set(k.program, restarting)
+	k.launch(ctx, k.binary, "restarted")
+}
 
 // launch starts a binary, waits until it has registered, and stops the process
 // that it replaces.
@@ -126,6 +135,9 @@ func (k *keeper) launch(ctx context.Context, binary, what string) {
 	case failed:
 		switch {
 		case x == nil: // try has said why
+			if old == nil {
+				k.cfg.Progress.set(k.program, over)
+			}
 		case old != nil:
 			k.console.fail(k.program, "the new version "+x.how()+" before it was ready (old version still serving)", "")
 			_ = os.Remove(binary)
@@ -142,6 +154,7 @@ func (k *keeper) launch(ctx context.Context, binary, what string) {
 	k.mu.Lock()
 	k.names = x.names()
 	k.mu.Unlock()
+	k.cfg.Progress.set(k.program, running, k.names...)
 	line := fmt.Sprintf("%s   pid %d", what, x.cmd.Process.Pid)
 	if ready == silent {
 		k.console.say(k.program, "%s   running, but it has registered nothing in %v", line, readyTime)
@@ -249,9 +262,11 @@ func (k *keeper) ended(x *process) {
 	lived := time.Since(x.started)
 	if x.err == nil {
 		k.pause = 0
+		k.cfg.Progress.set(k.program, over)
 		k.console.say(k.program, "%s after %s%s", x.how(), took(lived), k.orChange())
 		return
 	}
+	k.cfg.Progress.set(k.program, restarting)
 	if lived > steadyTime || k.pause == 0 {
 		k.pause = minPause
 	} else {

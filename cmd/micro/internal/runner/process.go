@@ -138,7 +138,10 @@ func (x *process) how() string {
 		return "exited with status " + status
 	}
 	if sig, ok := strings.CutPrefix(text, "signal: "); ok {
-		return "killed by signal: " + sig
+		if sig == "killed" {
+			return "was killed"
+		}
+		return "was ended by a signal: " + sig
 	}
 	return text
 }

@@ -42,6 +42,8 @@ type Config struct {
 	Catalog *catalog.Catalog
 	// Env is added to the environment of the programs.
 	Env []string
+	// Progress is told what the programs do; nil is for nobody.
+	Progress *Progress
 	// Watch says whether to build again on change.
 	Watch bool
 	// Out gets everything the programs print and what happens to them.
@@ -90,6 +92,10 @@ func Run(ctx context.Context, cfg Config) error {
 	r.console = &console{out: cfg.Out, colour: cfg.Colour}
 	for _, p := range programs {
 		r.console.width = max(r.console.width, len(p.label))
+	}
+	for _, p := range programs {
+		cfg.Progress.set(p, building)
+		r.console.say(p, "building ...")
 	}
 	var keepers, first sync.WaitGroup
 	list := make([]*keeper, len(programs))

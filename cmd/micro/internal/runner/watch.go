@@ -98,7 +98,7 @@ func (w *watcher) addTree(dir string) bool {
 		if err != nil || !d.IsDir() {
 			return nil
 		}
-		if path != dir && (d.Name() == "node_modules" || strings.HasPrefix(d.Name(), ".")) {
+		if path != dir && (d.Name() == "node_modules" || strings.HasPrefix(d.Name(), ".") || foreign(path)) {
 			return filepath.SkipDir
 		}
 		fresh = w.addDir(path) || fresh
