@@ -2,67 +2,49 @@ package main
 
 import (
 	"context"
-	"time"
+	"io"
+	"log/slog"
 
+	framework "github.com/seed-9a4e2794/micro"
 	"github.com/seed-9a4e2794/micro/bench/internal/echo"
-	"github.com/seed-9a4e2794/micro/codec/proto"
-	"github.com/seed-9a4e2794/micro/transport"
-	"github.com/seed-9a4e2794/micro/transport/tcp"
+	microclient "github.com/seed-9a4e2794/micro/client"
+	"github.com/seed-9a4e2794/micro/registry"
+	"github.com/seed-9a4e2794/micro/registry/memory"
+	"github.com/seed-9a4e2794/micro/registry/static"
+	"github.com/seed-9a4e2794/micro/server"
 )
 
-// microTimeout is the deadline on every call, as the client sets it by default.
-const microTimeout = 5 * time.Second
-
-// micro is this module's native wire: transport/tcp with the protobuf codec.
+// micro is the whole client and server of this module, as programs use them.
 func micro() peer {
 	return peer{
 		name: "micro",
-		what: "transport/tcp: Conn.Call and a Unary function, a deadline of 5 s on every call",
+		what: "micro.Call and a typed handler: selector, statistics and a deadline of 5 s on every call",
 		serve: func() (string, func(), error) {
-			l, err := tcp.New(tcp.Config{}).Listen(context.Background(), loopback)
-			if err != nil {
+			s := server.NewServer(server.Name("bench"), server.Address(loopback), server.Registry(memory.New()), server.Logger(slog.New(slog.DiscardHandler)))
+			h := server.Typed("Echo.Echo", func(_ context.Context, m *echo.Message) (*echo.Message, error) { return m, nil })
+			if err := s.Handle(h); err != nil {
 				return "", nil, err
 			}
-			done := make(chan struct{})
-			go func() {
-				defer close(done)
-				// It ends with Close; every method has a Unary function.
-				_ = l.Accept(transport.Socket.Reset, transport.WithUnary(func(transport.Method) (transport.Unary, error) { return microEcho, nil }))
-			}()
-			return l.Addr(), func() { _ = l.Close(); <-done }, nil
+			if err := s.Start(); err != nil {
+				return "", nil, err
+			}
+			// What it could not finish has been measured by then.
+			return s.Options().Address, func() { _ = s.Stop() }, nil
 		},
-		dial: func(ctx context.Context, addr string, _ int) (client, error) {
-			conn, err := tcp.New(tcp.Config{}).Dial(ctx, addr)
+		dial: func(_ context.Context, addr string, _ int) (client, error) {
+			r, err := static.New(static.Config{Services: []*registry.Service{{Name: "bench", Nodes: []*registry.Node{{Id: "bench-1", Address: addr}}}}})
 			if err != nil {
 				return nil, err
 			}
-			return microClient{conn}, nil
+			return microClient{microclient.NewClient(microclient.Registry(r))}, nil
 		},
 	}
 }
 
-func microEcho(_ context.Context, body transport.Body) (transport.Message, error) {
-	m := new(echo.Message)
-	if err := (proto.Codec{}).Unmarshal(body.Data, m); err != nil {
-		return transport.Message{}, err
-	}
-	return transport.Message{Value: m, Codec: proto.Codec{}}, nil
-}
-
-type microClient struct{ conn transport.Conn }
+type microClient struct{ c microclient.Client }
 
 func (c microClient) call(ctx context.Context, m *echo.Message) (*echo.Message, error) {
-	reply, err := c.conn.Call(ctx, transport.Request{
-		Method:   transport.Method{Service: "bench", Endpoint: "Echo.Echo"},
-		Message:  transport.Message{Value: m, Codec: proto.Codec{}},
-		Deadline: time.Now().Add(microTimeout),
-	})
-	if err != nil {
-		return nil, err
-	}
-	defer reply.Body.Release()
-	out := new(echo.Message)
-	return out, proto.Codec{}.Unmarshal(reply.Body.Data, out)
+	return framework.Call[echo.Message](ctx, c.c, "bench", "Echo.Echo", m)
 }
 
-func (c microClient) close() error { return c.conn.Close() }
+func (c microClient) close() error { return c.c.(io.Closer).Close() }

@@ -437,3 +437,20 @@ func TestEncodingFollowsTheMessageUnlessChosen(t *testing.T) {
 		}
 	})
 }
+
+func TestInitAfterTheFirstCallLeavesThePartsInUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, other := newWorld(), newWorld()
+		w.serve(t, "a", server.Typed("Greeter.Hello", func(_ context.Context, a *Ask) (*Answer, error) { return &Answer{a.Name}, nil }))
+		c := w.client(t)
+		for range 2 {
+			if err := c.Call(t.Context(), c.NewRequest("greeter", "Greeter.Hello", &Ask{"Ada"}), new(Answer)); err != nil {
+				t.Fatal(err)
+			}
+			must(t, c.Init(client.Registry(other.registry), client.Transport(other.transport), client.Retries(0)))
+		}
+		if c.Options().CallOptions.Retries != 0 {
+			t.Error("a setting of later calls was not taken")
+		}
+	})
+}

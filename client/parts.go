@@ -28,6 +28,7 @@ type client struct {
 	made    []func() error // closes the parts that this client made, in order
 	events  broker.Broker  // the broker in use; nil before the first Publish
 	settled atomic.Pointer[parts]
+	inUse   *parts // the last that were settled: registry, selector and transport stay
 	joining chan struct{} // a token, held to connect the broker
 
 	pool   pool
@@ -110,6 +111,9 @@ func (c *client) settle(full *Options) (*parts, error) {
 		return nil, errClientClosed
 	}
 	o := &c.opts
+	if c.inUse != nil { // watches, connections and subscriptions hang on these
+		o.Registry, o.Selector, o.Transport = c.inUse.registry, c.inUse.selector, c.inUse.transport
+	}
 	if o.Registry == nil {
 		o.Registry = full.Registry
 	}
@@ -150,6 +154,7 @@ func (c *client) settle(full *Options) (*parts, error) {
 	if o.from != "" {
 		p.from = metadata.Header{{Key: fromKey, Value: o.from}}
 	}
+	c.inUse = p
 	c.settled.Store(p)
 	return p, nil
 }
