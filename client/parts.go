@@ -28,7 +28,7 @@ type client struct {
 	made    []func() error // closes the parts that this client made, in order
 	events  broker.Broker  // the broker in use; nil before the first Publish
 	settled atomic.Pointer[parts]
-	inUse   *parts // the last that were settled: registry, selector and transport stay
+	inUse   *parts        // the last that were settled: registry, selector and transport stay
 	joining chan struct{} // a token, held to connect the broker
 
 	pool   pool

@@ -23,6 +23,7 @@ func TestARouterThatDoesNotReadAnswersInTheRequestsEncodingAndIsCounted(t *testi
 		if err != nil || got != "routed" {
 			t.Errorf("got %q, %v", got, err)
 		}
+		synctest.Wait() // the router answers before it returns
 		for _, e := range s.(interface{ Stats() []server.EndpointStats }).Stats() {
 			if e.Name == "Router" && e.Requests == 1 && e.Errors == 0 && e.InFlight == 0 {
 				return
