@@ -34,8 +34,8 @@ const house = `
 	NONE < errors, codec;
 	internal/ctxkey < metadata;
 	metadata, errors, codec < GROUND;
-	codec < codec/bytes, codec/json, codec/proto < CODECS;
-	CODECS < internal/codecs;
+	codec < codec/bytes, codec/json, codec/proto, codec/plain < CODECS;
+	CODECS, errors < internal/codecs;
 
 	# Contracts stand on the ground and not on each other.
 	GROUND < registry, broker, transport < CONTRACTS;
@@ -47,9 +47,13 @@ const house = `
 	# The engine of the native wire, over a socket or over memory.
 	transport, internal/ctxkey < internal/wire;
 	BACKEND, internal/wire < transport/tcp, transport/memory < BACKENDS;
-	BACKEND < transport/http;
+	# The engine of go-micro's wire, under every protocol over HTTP.
+	BACKEND < internal/mucp;
+	internal/mucp < transport/http;
 	# One port for both.
 	transport/tcp, transport/http < transport/port < BACKENDS;
+	# Certificates for either side.
+	transport < transport/credentials < BACKENDS;
 
 	# What implementers of a contract test with.
 	CODECS, internal/leaktest < KIT;

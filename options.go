@@ -15,6 +15,7 @@ import (
 	"github.com/seed-9a4e2794/micro/registry"
 	"github.com/seed-9a4e2794/micro/server"
 	"github.com/seed-9a4e2794/micro/transport"
+	"github.com/seed-9a4e2794/micro/transport/credentials"
 )
 
 // Options are the settings of a service. What is nil is made when it is
@@ -38,6 +39,7 @@ type Options struct {
 	// Context ends Run when it ends. Nil never does.
 	Context context.Context
 
+	tls        *credentials.Credentials
 	selector   selector.Selector
 	logger     *slog.Logger
 	backends   backend.List
@@ -67,6 +69,12 @@ func Version(v string) Option { return serverOption(server.Version(v)) }
 
 // Address sets where the service listens, host:port.
 func Address(addr string) Option { return serverOption(server.Address(addr)) }
+
+// TLS encrypts what the service answers and what it calls, and verifies whom it
+// has reached: see credentials.Load. Where the credentials have no certificate
+// the service calls by TLS and is called without. It has no effect beside
+// Transport.
+func TLS(c *credentials.Credentials) Option { return func(o *Options) { o.tls = c } }
 
 // Metadata sets what is registered with the node.
 func Metadata(md map[string]string) Option { return serverOption(server.Metadata(md)) }

@@ -23,7 +23,9 @@ import (
 	"github.com/seed-9a4e2794/micro/registry/static"
 	"github.com/seed-9a4e2794/micro/server"
 	"github.com/seed-9a4e2794/micro/transport"
+	"github.com/seed-9a4e2794/micro/transport/credentials"
 	transportmemory "github.com/seed-9a4e2794/micro/transport/memory"
+	"github.com/seed-9a4e2794/micro/transport/port"
 	"github.com/seed-9a4e2794/micro/transport/tcp"
 )
 
@@ -107,20 +109,40 @@ func (s *service) apply(set cmd.Settings) error {
 	if set.ClientPoolTTL != nil {
 		cl(client.PoolTTL(*set.ClientPoolTTL))
 	}
-	errs = append(errs, protocol("client", set.Client), protocol("server", set.Server), s.applyBackends(set), s.applySelector(set.Selector))
+	if set.Client != nil {
+		p, err := clientProtocol(*set.Client)
+		cl(client.Protocol(p))
+		errs = append(errs, err)
+	}
+	errs = append(errs, serverProtocol(set.Server), s.applyBackends(set), s.applySelector(set.Selector))
 	return errors.Join(errs...)
 }
 
-// protocol checks the name of a protocol.
-func protocol(flag string, name *string) error {
+// clientProtocol returns the protocol of all calls that a name chooses. "rpc",
+// go-micro's default, is what each node's metadata says.
+func clientProtocol(name string) (string, error) {
+	switch name {
+	case "rpc", "micro":
+		return "", nil
+	case "mucp", "grpc", "grpc-web", "connect":
+		return name, nil
+	case "http":
+		return "connect", nil
+	}
+	return "", fmt.Errorf("no client is called %q here (available: micro, rpc, mucp, grpc, grpc-web, connect, http)", name)
+}
+
+// serverProtocol checks the name of a server. The one there is answers all of
+// these protocols.
+func serverProtocol(name *string) error {
 	if name == nil {
 		return nil
 	}
 	switch *name {
-	case "micro", "rpc", "mucp":
+	case "micro", "rpc", "mucp", "grpc", "grpc-web", "connect", "http":
 		return nil
 	}
-	return fmt.Errorf("no %s is called %q here (available: micro, mucp, rpc)", flag, *name)
+	return fmt.Errorf("no server is called %q here (available: micro, rpc, mucp, grpc, grpc-web, connect, http)", *name)
 }
 
 func (s *service) applyBackends(set cmd.Settings) error {
@@ -159,9 +181,12 @@ func (s *service) applyBackends(set cmd.Settings) error {
 		}
 		errs = append(errs, err)
 	}
+	errs = append(errs, s.applyTLS(set))
 	switch {
 	case set.Transport == nil && set.TransportAddress != nil:
 		errs = append(errs, addressAlone("transport", set.TransportAddress))
+	case set.Transport != nil && isPort(*set.Transport):
+		o.Transport = nil // settle makes it
 	case set.Transport != nil:
 		t, err := all.Transport(*set.Transport, backend.Config{Addresses: set.TransportAddress, Logger: o.logger})
 		if err == nil {
@@ -171,6 +196,47 @@ func (s *service) applyBackends(set cmd.Settings) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// isPort reports whether the name of a transport is one of those that the port
+// for every protocol has: its own, and those that go-micro has for parts of it.
+func isPort(name string) bool { return name == "port" || name == "http" || name == "grpc" }
+
+// applyTLS loads the certificates.
+func (s *service) applyTLS(set cmd.Settings) error {
+	if set.TLSCert == nil && set.TLSKey == nil && set.TLSCA == nil && set.TLSClients == nil {
+		return nil
+	}
+	text := func(p *string) string {
+		if p == nil {
+			return ""
+		}
+		return *p
+	}
+	cfg := credentials.Config{Cert: text(set.TLSCert), Key: text(set.TLSKey), CA: text(set.TLSCA), Logger: s.opts.logger}
+	if set.TLSClients != nil {
+		var err error
+		if cfg.Clients, err = credentials.ParseClients(*set.TLSClients); err != nil {
+			return err
+		}
+	}
+	c, err := credentials.Load(cfg)
+	if err == nil {
+		s.opts.tls = c
+	}
+	return err
+}
+
+// portConfig returns the settings of the port that the service makes.
+func (s *service) portConfig() port.Config {
+	cfg := port.Config{Logger: s.opts.logger}
+	if c := s.opts.tls; c != nil {
+		cfg.ClientTLS = c.Client
+		if c.Serves() {
+			cfg.ServerTLS = c.Server
+		}
+	}
+	return cfg
 }
 
 // addressAlone says that an address came without the name of the part that it
@@ -275,7 +341,7 @@ func (s *service) settle() error {
 		s.made.own(r)
 	}
 	if o.Transport == nil {
-		o.Transport = tcp.New(tcp.Config{Logger: o.logger})
+		o.Transport = port.New(s.portConfig())
 	}
 	if o.selector == nil {
 		w := selector.New(selector.Config{Registry: o.Registry, Strategy: s.strategy, Logger: o.logger})

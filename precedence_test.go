@@ -2,6 +2,8 @@ package micro_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +20,7 @@ import (
 	"github.com/seed-9a4e2794/micro/registry/memory"
 	"github.com/seed-9a4e2794/micro/server"
 	"github.com/seed-9a4e2794/micro/transport"
+	"github.com/seed-9a4e2794/micro/transport/credentials"
 	transportmemory "github.com/seed-9a4e2794/micro/transport/memory"
 )
 
@@ -73,6 +76,7 @@ func TestAFlagGoesBeforeItsVariableAndThatBeforeTheCode(t *testing.T) {
 	registryName := func(s micro.Service) string { return s.Options().Registry.(*namedRegistry).name }
 	brokerName := func(s micro.Service) string { return s.Server().Options().Broker.(*namedBroker).name }
 	transportName := func(s micro.Service) string { return s.Client().Options().Transport.(*namedTransport).name }
+	pem := certificates(t, "a", "b")
 	own := func(opts ...client.Option) micro.Option { return micro.Client(client.NewClient(opts...)) }
 	for _, tt := range []struct {
 		flag             string
@@ -117,6 +121,14 @@ func TestAFlagGoesBeforeItsVariableAndThatBeforeTheCode(t *testing.T) {
 			byCode: "-", byEnv: "rpc", byArg: "mucp"},
 		{flag: "server", env: "rpc", arg: "mucp", read: func(s micro.Service) string { return text(set(s).Server) },
 			byCode: "-", byEnv: "rpc", byArg: "mucp"},
+		{flag: "tls_cert", env: pem("a"), arg: pem("b"), extraEnv: []string{"tls_key=" + pem("a-key")}, extras: []string{"--tls_key=" + pem("b-key")},
+			read: func(s micro.Service) string { return text(set(s).TLSCert) }, byCode: "-", byEnv: pem("a"), byArg: pem("b")},
+		{flag: "tls_key", env: pem("a-key"), arg: pem("b-key"), extraEnv: []string{"tls_cert=" + pem("a")}, extras: []string{"--tls_cert=" + pem("b")},
+			read: func(s micro.Service) string { return text(set(s).TLSKey) }, byCode: "-", byEnv: pem("a-key"), byArg: pem("b-key")},
+		{flag: "tls_ca", env: pem("a"), arg: pem("b"), read: func(s micro.Service) string { return text(set(s).TLSCA) },
+			byCode: "-", byEnv: pem("a"), byArg: pem("b")},
+		{flag: "tls_clients", env: "optional", arg: "required", extraEnv: []string{"tls_ca=" + pem("a"), "tls_cert=" + pem("a"), "tls_key=" + pem("a-key")},
+			read: func(s micro.Service) string { return text(set(s).TLSClients) }, byCode: "-", byEnv: "optional", byArg: "required"},
 		{flag: "registry", code: micro.Registry(&namedRegistry{memory.New(), "code", &closed}), env: "one", arg: "two",
 			read: registryName, byCode: "code", byEnv: "one", byArg: "two"},
 		{flag: "registry_address", env: "x:1,y:2", arg: "z:3", extraEnv: []string{"registry=one"}, extras: []string{"--registry=two"},
@@ -184,6 +196,30 @@ func TestAFlagGoesBeforeItsVariableAndThatBeforeTheCode(t *testing.T) {
 			t.Errorf("--%s is not tested", f.Names()[0])
 		}
 	}
+}
+
+// certificates makes a certificate NAME and its key NAME-key for each name, and
+// returns where they are.
+func certificates(t *testing.T, names ...string) func(name string) string {
+	t.Helper()
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name+".pem") }
+	a, err := credentials.NewAuthority("test", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		cert, key, err := a.Issue(credentials.Node{Name: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for file, content := range map[string][]byte{path(name): cert, path(name + "-key"): key} {
+			if err := os.WriteFile(file, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return path
 }
 
 // ownSelector is a selector of the program.

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/seed-9a4e2794/micro/codec"
+	"github.com/seed-9a4e2794/micro/codec/json"
 	"github.com/seed-9a4e2794/micro/errors"
+	"github.com/seed-9a4e2794/micro/internal/codecs"
 	"github.com/seed-9a4e2794/micro/metadata"
 	"github.com/seed-9a4e2794/micro/registry"
 	"github.com/seed-9a4e2794/micro/transport"
@@ -201,10 +203,21 @@ func (c *client) send(ctx context.Context, p *parts, w *work, node *registry.Nod
 	if err != nil {
 		return errors.Wrap(clientId, errors.CodeInvalidArgument, err)
 	}
-	reply, err := c.exchange(ctx, p, w, node, transport.Request{
+	r := transport.Request{
 		Method:  transport.Method{Service: w.service, Endpoint: w.endpoint, Strict: strict},
 		Message: transport.Message{Value: w.body, Codec: enc}, Header: w.header, Deadline: w.deadline,
-	})
+	}
+	if ctype == "" && enc == codec.Codec(json.Codec{}) {
+		r.Message.Codec = w.plain(p, node, enc)
+	}
+	reply, err := c.exchange(ctx, p, w, node, r)
+	if err != nil && r.Message.Codec != enc && (codecs.IsMismatch(err) || stderrors.Is(err, codec.ErrType)) {
+		if codecs.IsMismatch(err) {
+			p.mismatched.add(node, r.Message.Codec.Name())
+		}
+		r.Message.Codec = enc
+		reply, err = c.exchange(ctx, p, w, node, r)
+	}
 	if w.opts.header != nil {
 		*w.opts.header = reply.Header
 	}
@@ -214,7 +227,7 @@ func (c *client) send(ctx context.Context, p *parts, w *work, node *registry.Nod
 	if err != nil {
 		return err
 	}
-	err = decode(p, reply.Body, enc, w.rsp)
+	err = decode(p, reply.Body, r.Message.Codec, w.rsp)
 	reply.Body.Release()
 	if err != nil {
 		return errors.Wrap(clientId, errors.CodeInternal, fmt.Errorf("%s %s: the answer is not what was asked for: %w", w.service, w.endpoint, err))
@@ -234,6 +247,9 @@ func decode(p *parts, body transport.Body, enc codec.Codec, v any) error {
 		}
 		ctype = enc.Name()
 	}
+	if pair, ok := enc.(*codecs.Pair); ok && ctype == pair.Name() {
+		return pair.Unmarshal(body.Data, v)
+	}
 	// Not enc itself: a raw frame may have been sent for a value, or a value
 	// for a raw frame.
 	dec, err := p.codecs.Find(ctype, v)
@@ -247,7 +263,7 @@ func decode(p *parts, body transport.Body, enc codec.Codec, v any) error {
 // has ended is replaced once: that is no failure of the node.
 func (c *client) exchange(ctx context.Context, p *parts, w *work, node *registry.Node, r transport.Request) (transport.Reply, error) {
 	for fresh := false; ; fresh = true {
-		conn, n, err := c.connection(ctx, p, w, node.Address)
+		conn, n, err := c.connection(ctx, p, w, w.target(node))
 		if err != nil {
 			return transport.Reply{}, err
 		}
@@ -264,17 +280,17 @@ func (c *client) exchange(ctx context.Context, p *parts, w *work, node *registry
 	}
 }
 
-// connection returns the connection to an address, within the call's time.
-func (c *client) connection(ctx context.Context, p *parts, w *work, addr string) (*held, *peer, error) {
+// connection returns the connection to a node, within the call's time.
+func (c *client) connection(ctx context.Context, p *parts, w *work, to target) (*held, *peer, error) {
 	for {
-		n, err := c.pool.peer(addr)
+		n, err := c.pool.peer(to)
 		if err != nil {
 			return nil, nil, err
 		}
 		if conn := n.conn.Load(); conn != nil {
 			return conn, n, nil
 		}
-		conn, err := c.connect(ctx, p, w, n, addr)
+		conn, err := c.connect(ctx, p, w, n, to)
 		if err != errForgotten {
 			return conn, n, err
 		}
@@ -284,7 +300,11 @@ func (c *client) connection(ctx context.Context, p *parts, w *work, addr string)
 // connect waits for a connection that is being made. A call that may make
 // another attempt keeps half of its time for that: a machine that is gone
 // refuses nothing, it is silent.
-func (c *client) connect(ctx context.Context, p *parts, w *work, n *peer, addr string) (*held, error) {
+func (c *client) connect(ctx context.Context, p *parts, w *work, n *peer, to target) (*held, error) {
+	dialer, err := p.dialer(to)
+	if err != nil {
+		return nil, err
+	}
 	timeout := w.opts.DialTimeout
 	if timeout <= 0 {
 		timeout = DefaultDialTimeout
@@ -303,9 +323,9 @@ func (c *client) connect(ctx context.Context, p *parts, w *work, n *peer, addr s
 	}
 	wait, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	conn, err := c.pool.connect(wait, n, p.transport, addr, timeout)
+	conn, err := c.pool.connect(wait, n, dialer, to.addr, timeout)
 	if err == context.DeadlineExceeded && ctx.Err() == nil && (end.IsZero() || time.Now().Before(end)) {
-		err = unconnected(addr, patience)
+		err = unconnected(to.addr, patience)
 	}
 	return conn, err
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"time"
 
@@ -20,10 +21,17 @@ type Options struct {
 	ContentType string
 	Broker      broker.Broker
 	// Codecs are added to the built-in ones, by content type.
-	Codecs    map[string]codec.NewCodec
-	Registry  registry.Registry
-	Selector  selector.Selector
+	Codecs   map[string]codec.NewCodec
+	Registry registry.Registry
+	Selector selector.Selector
+	// Transport is what calls are made with. Nil is every protocol that
+	// transport/port has, with TLS where TLS is set or a node asks for it.
 	Transport transport.Transport
+	// TLS makes the client encrypt, and verify whom it has reached. It is
+	// called for each connection; nil is plain text, but for nodes that take
+	// TLS only: these are verified by the system's certificates. It is used
+	// where Transport is nil.
+	TLS func() *tls.Config
 	// Router makes all unary calls when it is not nil.
 	Router Router
 	// PoolSize and PoolTTL are kept for programs that set them: a connection
@@ -61,7 +69,10 @@ type CallOptions struct {
 	RequestTimeout time.Duration
 	// Idempotent says that the call may be executed more than once, so that it
 	// is tried again also when it may have been.
-	Idempotent   bool
+	Idempotent bool
+	// Protocol is what to speak to the node, such as "grpc". Empty follows the
+	// node's metadata, and is the native wire where that says nothing.
+	Protocol     string
 	CallWrappers []CallWrapper
 	Context      context.Context
 
@@ -131,6 +142,12 @@ func Registry(r registry.Registry) Option { return func(o *Options) { o.Registry
 
 // Transport sets the transport.
 func Transport(t transport.Transport) Option { return func(o *Options) { o.Transport = t } }
+
+// TLS sets the configuration of new connections: see transport/credentials.
+func TLS(cfg func() *tls.Config) Option { return func(o *Options) { o.TLS = cfg } }
+
+// Protocol sets what to speak to all nodes, such as "grpc": see WithProtocol.
+func Protocol(name string) Option { return func(o *Options) { o.CallOptions.Protocol = name } }
 
 // Selector sets what picks the nodes.
 func Selector(s selector.Selector) Option { return func(o *Options) { o.Selector = s } }
@@ -215,6 +232,10 @@ func WithRequestTimeout(d time.Duration) CallOption {
 
 // WithDialTimeout bounds connecting.
 func WithDialTimeout(d time.Duration) CallOption { return func(o *CallOptions) { o.DialTimeout = d } }
+
+// WithProtocol sets what to speak to the node: "micro", "grpc", "grpc-web",
+// "connect", or "mucp", which is go-micro's. Empty follows the node's metadata.
+func WithProtocol(name string) CallOption { return func(o *CallOptions) { o.Protocol = name } }
 
 // WithIdempotent says that the call may be executed more than once.
 func WithIdempotent() CallOption { return func(o *CallOptions) { o.Idempotent = true } }

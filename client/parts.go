@@ -17,7 +17,7 @@ import (
 	"github.com/seed-9a4e2794/micro/registry"
 	"github.com/seed-9a4e2794/micro/registry/local"
 	"github.com/seed-9a4e2794/micro/transport"
-	"github.com/seed-9a4e2794/micro/transport/tcp"
+	"github.com/seed-9a4e2794/micro/transport/port"
 )
 
 // client implements Client.
@@ -50,6 +50,7 @@ type parts struct {
 	contentType string
 	call        CallOptions
 	from        metadata.Header
+	mismatched  *mismatched
 	log         *slog.Logger
 }
 
@@ -144,9 +145,9 @@ func (c *client) settle(full *Options) (*parts, error) {
 		c.made = append(c.made, s.Close)
 	}
 	if o.Transport == nil {
-		o.Transport = tcp.New(tcp.Config{Logger: o.Logger})
+		o.Transport = port.New(port.Config{Logger: o.Logger, ClientTLS: o.TLS})
 	}
-	p := &parts{registry: o.Registry, selector: o.Selector, transport: o.Transport, router: o.Router,
+	p := &parts{mismatched: new(mismatched), registry: o.Registry, selector: o.Selector, transport: o.Transport, router: o.Router,
 		codecs: codecs.New(o.Codecs), contentType: o.ContentType, call: o.CallOptions, log: log}
 	p.picker, _ = o.Selector.(selector.Picker)
 	p.try, _ = o.Selector.(tryPicker)
@@ -226,6 +227,7 @@ func (c *client) Send(ctx context.Context, node *registry.Node, d *direct.Delive
 		return err
 	}
 	opts := p.call
+	opts.Protocol = native // nodes that receive events so speak it
 	w := work{service: direct.ServiceName, endpoint: direct.DeliverEndpoint, opts: &opts}
 	reply, err := c.exchange(ctx, p, &w, node, transport.Request{
 		Method:  transport.Method{Service: direct.ServiceName, Endpoint: direct.DeliverEndpoint, Strict: true},

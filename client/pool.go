@@ -13,7 +13,7 @@ import (
 
 // pool keeps one connection a node. A connection carries any number of calls.
 type pool struct {
-	peers atomic.Pointer[map[string]*peer] // the map is replaced, not changed
+	peers atomic.Pointer[map[target]*peer] // the map is replaced, not changed
 
 	mu      sync.Mutex // held to replace peers
 	closed  bool
@@ -57,9 +57,9 @@ var (
 // are forgotten.
 const maxPeers = 1024
 
-func (p *pool) peer(addr string) (*peer, error) {
+func (p *pool) peer(to target) (*peer, error) {
 	if peers := p.peers.Load(); peers != nil {
-		if n := (*peers)[addr]; n != nil {
+		if n := (*peers)[to]; n != nil {
 			return n, nil
 		}
 	}
@@ -71,9 +71,9 @@ func (p *pool) peer(addr string) (*peer, error) {
 		return nil, errClientClosed
 	}
 	old := p.peers.Load()
-	fresh := make(map[string]*peer)
+	fresh := make(map[target]*peer)
 	if old != nil {
-		if n := (*old)[addr]; n != nil {
+		if n := (*old)[to]; n != nil {
 			return n, nil
 		}
 		for k, v := range *old {
@@ -90,7 +90,7 @@ func (p *pool) peer(addr string) (*peer, error) {
 		}
 	}
 	n := new(peer)
-	fresh[addr] = n
+	fresh[to] = n
 	p.peers.Store(&fresh)
 	return n, nil
 }

@@ -147,7 +147,7 @@ func (c *client) open(ctx context.Context, p *parts, w *work, avoid *registry.No
 // replaced once.
 func (c *client) openAt(ctx context.Context, p *parts, w *work, pick chosen, strict bool) (*stream, error) {
 	for fresh := false; ; fresh = true {
-		conn, peer, err := c.connection(ctx, p, w, pick.Node.Address)
+		conn, peer, err := c.connection(ctx, p, w, w.target(pick.Node))
 		if err != nil {
 			return nil, err
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/seed-9a4e2794/micro/codec"
 	"github.com/seed-9a4e2794/micro/codec/bytes"
 	"github.com/seed-9a4e2794/micro/errors"
+	"github.com/seed-9a4e2794/micro/internal/codecs"
 	"github.com/seed-9a4e2794/micro/internal/stats"
 	"github.com/seed-9a4e2794/micro/metadata"
 	"github.com/seed-9a4e2794/micro/transport"
@@ -36,7 +37,7 @@ func (s *server) lookup(run *running, m transport.Method) (transport.Unary, erro
 	if r == nil || r.invoke == nil { // a Router, or a stream
 		return nil, nil
 	}
-	return s.unary(run, r), nil
+	return s.guarded(run, r, s.unary(run, r)), nil
 }
 
 // find returns the route of a method, nil when a Router serves everything.
@@ -59,6 +60,9 @@ func (s *server) find(run *running, m transport.Method) (*route, error) {
 // unknown says that there is no such endpoint, and which there are. The lock
 // is held.
 func (s *server) unknown(run *running, endpoint string) error {
+	if run.opts.guard != nil { // who asks may not be allowed to know
+		return errors.NewCode(serverId, errors.CodeNotFound, "%s has no endpoint %q", run.name, endpoint)
+	}
 	var have []string
 	for name, r := range s.routes {
 		if !r.internal {
@@ -95,7 +99,10 @@ func (s *server) unary(run *running, r *route) transport.Unary {
 			r.calls.End(time.Since(began), err != nil)
 		}()
 		req := r.newReq()
-		c, err := table.Find(body.ContentType, req)
+		c, err := r.codec(&table, body.ContentType, req)
+		if err != nil && codecs.IsMismatch(err) {
+			return m, err
+		}
 		if err != nil {
 			return m, errors.NewCode(serverId, errors.CodeInvalidArgument, "%s: %v", r.name, err)
 		}
@@ -112,6 +119,18 @@ func (s *server) unary(run *running, r *route) transport.Unary {
 		}
 		return transport.Message{Value: rsp, Codec: c}, nil
 	}
+}
+
+// codec returns the codec of a request.
+func (r *route) codec(table *codecs.Table, ctype string, req any) (codec.Codec, error) {
+	if r.pair != nil && ctype == r.pair.Name() {
+		return r.pair, nil
+	}
+	c, err := table.Find(ctype, req)
+	if err != nil && strings.HasPrefix(ctype, codecs.PairPrefix) {
+		return nil, codecs.Mismatch(serverId, r.name, ctype)
+	}
+	return c, err
 }
 
 // callFunc calls a route's function with a decoded request.
@@ -177,6 +196,9 @@ func (s *server) socket(run *running, sock transport.Socket) {
 
 // stream serves a stream endpoint.
 func (s *server) stream(run *running, sock transport.Socket, r *route) (err error) {
+	if err := s.authorize(sock.Context(), run, r.name, &r.calls); err != nil {
+		return err
+	}
 	began := time.Now()
 	r.calls.Begin()
 	defer func() {
@@ -205,15 +227,9 @@ var errEnded = stderrors.New("the handler ended its goroutine")
 // routed gives a call to the Router.
 func (s *server) routed(run *running, sock transport.Socket) (err error) {
 	m := sock.Method()
-	began := time.Now()
-	run.routed.Begin()
-	err = errEnded // stays when the Router does not return
-	defer func() {
-		if p := recover(); p != nil {
-			err = s.panicked(run, m.Endpoint, p)
-		}
-		run.routed.End(time.Since(began), err != nil)
-	}()
+	if err := s.authorize(sock.Context(), run, m.Endpoint, &run.routed); err != nil {
+		return err
+	}
 	q := &request{ctx: sock.Context(), service: m.Service, endpoint: m.Endpoint, stream: !sock.Unary(), sock: sock}
 	if sock.Unary() {
 		// Read at once: the answer has the encoding of the request, also when
@@ -223,9 +239,21 @@ func (s *server) routed(run *running, sock transport.Socket) (err error) {
 			return err
 		}
 		defer body.Release()
+		if strings.HasPrefix(body.ContentType, codecs.PairPrefix) { // a Router has no types to read it with
+			return codecs.Mismatch(serverId, m.Endpoint, body.ContentType)
+		}
 		q.contentType, q.raw, q.sock = body.ContentType, body.Data, nil
 		defer func() { q.raw, q.read = nil, true }() // it is kept by whoever keeps the request
 	}
+	began := time.Now()
+	run.routed.Begin()
+	err = errEnded // stays when the Router does not return
+	defer func() {
+		if p := recover(); p != nil {
+			err = s.panicked(run, m.Endpoint, p)
+		}
+		run.routed.End(time.Since(began), err != nil)
+	}()
 	w := &response{sock: sock, req: q}
 	if err := run.router.ServeRequest(sock.Context(), q, w); err != nil {
 		return run.handlerError(err)

@@ -7,8 +7,11 @@ import (
 	"go/token"
 	"log/slog"
 	"reflect"
+	"slices"
 
+	"github.com/seed-9a4e2794/micro/internal/codecs"
 	"github.com/seed-9a4e2794/micro/registry"
+	"github.com/seed-9a4e2794/micro/transport"
 )
 
 // endpoint is one thing that a handler answers.
@@ -16,6 +19,12 @@ type endpoint struct {
 	name     string
 	desc     *registry.Endpoint
 	internal bool
+	kind     transport.Kind
+	// request and response are the types of the messages, nil when the handler
+	// does not say.
+	request, response reflect.Type
+	// pair is the codec of the two, nil when there is none.
+	pair *codecs.Pair
 	// bare endpoints are the framework's own: no wrapper sees them, and their
 	// errors go out as they are.
 	bare bool
@@ -64,9 +73,15 @@ func newHandlerOptions(opts []HandlerOption) HandlerOptions {
 // add adds an endpoint with what the options say of it.
 func (h *handler) add(e *endpoint, req, rsp *registry.Value) {
 	e.internal = h.opts.Internal
+	if e.serve == nil {
+		e.pair = codecs.PairOf(e.request, e.response)
+	}
 	md := make(map[string]string)
 	if e.serve != nil {
 		md["stream"] = "true"
+	}
+	if slices.Contains(h.opts.safe, e.name) {
+		md[safeKey] = "true"
 	}
 	for k, v := range h.opts.Metadata[e.name] {
 		md[k] = v
@@ -126,6 +141,7 @@ func (h *handler) addMethod(recv reflect.Value, m reflect.Method) string {
 	e := &endpoint{name: h.name + "." + m.Name}
 	switch {
 	case t.NumIn() == 3 && t.In(2).Kind() == reflect.Interface && reflect.TypeFor[Stream]().Implements(t.In(2)):
+		e.kind = transport.KindBidi
 		fn := recv.Method(m.Index)
 		e.serve = func(ctx context.Context, s Stream) error {
 			err, _ := fn.Call([]reflect.Value{reflect.ValueOf(ctx), reflect.ValueOf(s)})[0].Interface().(error)
@@ -139,6 +155,7 @@ func (h *handler) addMethod(recv reflect.Value, m reflect.Method) string {
 		return "its request or response is not a pointer to an exported or built-in type"
 	}
 	req, rsp := t.In(2).Elem(), t.In(3).Elem()
+	e.request, e.response = req, rsp
 	e.newReq = func() any { return reflect.New(req).Interface() }
 	e.newRsp = func() any { return reflect.New(rsp).Interface() }
 	e.invoke = methodInvoker(recv, m)
@@ -160,7 +177,8 @@ func Typed[Req, Rsp any](name string, fn func(context.Context, *Req) (*Rsp, erro
 		return h
 	}
 	h.add(&endpoint{
-		name:   name,
+		name:    name,
+		request: reflect.TypeFor[Req](), response: reflect.TypeFor[Rsp](),
 		newReq: func() any { return new(Req) },
 		invoke: func(ctx context.Context, req, _ any) (any, error) {
 			rsp, err := fn(ctx, req.(*Req))

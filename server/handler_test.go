@@ -145,7 +145,7 @@ func TestErrorsOfCallsThatCannotBeServedSayWhatThereIs(t *testing.T) {
 			{"unknown endpoint", raw("application/json", "{}", "Greeter.Helo"), microerrors.CodeNotFound, []string{`no endpoint \"Greeter.Helo\"`, "available: Greeter.Hello, Greeter.Unencodable, Mixed.Each"}},
 			{"not JSON", raw("application/json", "{", "Greeter.Hello"), microerrors.CodeInvalidArgument, []string{"400", "Greeter.Hello: the request is not what the endpoint takes", "JSON"}},
 			{"other JSON", raw("application/json", `{"name":1}`, "Greeter.Hello"), microerrors.CodeInvalidArgument, []string{"the request is not what the endpoint takes"}},
-			{"a struct is no protobuf", raw("application/protobuf", "", "Greeter.Hello"), microerrors.CodeInvalidArgument, []string{"not a protobuf message"}},
+			{"a type that has no protobuf", raw("application/protobuf", "", "Greeter.Unencodable"), microerrors.CodeInternal, []string{"no struct"}},
 			{"an answer that has no JSON", raw("application/json", "{}", "Greeter.Unencodable"), microerrors.CodeInternal, []string{"json", "func()"}},
 			{"a stream called", raw("application/json", "{}", "Mixed.Each"), microerrors.CodeUnimplemented, []string{"Mixed.Each is a stream: use Stream"}},
 		} {
@@ -359,7 +359,7 @@ func TestWrappersRunFirstFirstAndSeeTheRequestAndMayChangeTheAnswer(t *testing.T
 			})
 		}
 		w.serve(t, []server.Handler{hello(), server.NewServer().NewHandler(new(Mixed))}, wrapper("outer"), wrapper("inner"))
-		c := w.client(t)
+		c := w.client(t, client.ContentType("application/json"))
 		ctx := metadata.NewContext(t.Context(), metadata.Metadata{"X-User": "42"})
 		for _, endpoint := range []string{"Greeter.Hello", "Mixed.Hello"} {
 			order = nil

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"sync"
 	"time"
@@ -15,10 +16,15 @@ import (
 // Options are the settings of a server.
 type Options struct {
 	// Codecs are added to the built-in ones, by content type.
-	Codecs    map[string]codec.NewCodec
-	Broker    broker.Broker
-	Registry  registry.Registry
+	Codecs   map[string]codec.NewCodec
+	Broker   broker.Broker
+	Registry registry.Registry
+	// Transport is what the server listens with. Nil is all protocols on one
+	// port, with TLS when TLS is set.
 	Transport transport.Transport
+	// TLS makes the port take TLS and nothing else. It is used where Transport
+	// is nil.
+	TLS *tls.Config
 	// Metadata is registered with the node.
 	Metadata map[string]string
 	// Name and Version are the service's. Id tells its nodes apart; empty is a
@@ -62,6 +68,7 @@ type Options struct {
 
 	wait    *sync.WaitGroup
 	prepare func(*Options) error
+	guard   *guard // nil when nobody is asked
 }
 
 // Option sets an Options.
@@ -102,6 +109,10 @@ func Registry(r registry.Registry) Option { return func(o *Options) { o.Registry
 
 // Transport sets the transport.
 func Transport(t transport.Transport) Option { return func(o *Options) { o.Transport = t } }
+
+// TLS makes the port take TLS and nothing else. Certificates that change are
+// given by GetConfigForClient or GetCertificate: see transport/credentials.
+func TLS(cfg *tls.Config) Option { return func(o *Options) { o.TLS = cfg } }
 
 // Metadata sets what is registered with the node. The map is copied.
 func Metadata(md map[string]string) Option {
@@ -165,6 +176,8 @@ type HandlerOptions struct {
 	Internal bool
 	// Metadata is registered with an endpoint, by its name.
 	Metadata map[string]map[string]string
+
+	safe []string
 }
 
 // HandlerOption sets a HandlerOptions.
@@ -180,6 +193,16 @@ func EndpointMetadata(name string, md map[string]string) HandlerOption {
 		o.Metadata[name] = md
 	}
 }
+
+// Safe says of endpoints, such as "Greeter.Hello", that calls of them change
+// nothing, so that they may be made by an HTTP GET, be repeated, and be
+// answered from a cache (RFC 9110 §9.2.1). It is registered as safe=true.
+func Safe(endpoints ...string) HandlerOption {
+	return func(o *HandlerOptions) { o.safe = append(o.safe[:len(o.safe):len(o.safe)], endpoints...) }
+}
+
+// safeKey is the metadata of safe endpoints.
+const safeKey = "safe"
 
 // InternalHandler keeps a handler out of the registry.
 func InternalHandler(b bool) HandlerOption { return func(o *HandlerOptions) { o.Internal = b } }

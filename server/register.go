@@ -33,6 +33,7 @@ func (s *server) register(run *running, timeout time.Duration) bool {
 	}
 	first := s.checkUp == nil
 	s.checkUp = checked
+	s.healthChanged()
 	s.mu.Unlock()
 	if checked != nil {
 		if first {
@@ -61,6 +62,7 @@ func (s *server) registered(run *running, err error) {
 	s.mu.Lock()
 	before := s.regUp
 	s.regUp = err
+	s.healthChanged()
 	s.mu.Unlock()
 	switch {
 	case err != nil && before == nil:

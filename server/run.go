@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,7 +16,7 @@ import (
 	"github.com/seed-9a4e2794/micro/registry"
 	"github.com/seed-9a4e2794/micro/registry/local"
 	"github.com/seed-9a4e2794/micro/transport"
-	"github.com/seed-9a4e2794/micro/transport/tcp"
+	"github.com/seed-9a4e2794/micro/transport/port"
 )
 
 // server implements Server.
@@ -30,11 +31,12 @@ type server struct {
 	also    map[string]bool // service names that calls may be for besides the own
 
 	state   state
-	run     *running     // nil before the first Start
-	owned   func() error // closes the registry that this server made
-	checkUp error        // the last RegisterCheck, nil when it passed
-	regUp   error        // the last registration, nil when it went well
-	brokUp  error        // the last Connect or Subscribe of the broker
+	run     *running      // nil before the first Start
+	owned   func() error  // closes the registry that this server made
+	checkUp error         // the last RegisterCheck, nil when it passed
+	regUp   error         // the last registration, nil when it went well
+	brokUp  error         // the last Connect or Subscribe of the broker
+	changed chan struct{} // closed when one of these may have changed
 }
 
 type state int
@@ -68,8 +70,9 @@ func newServer(opts ...Option) *server {
 			Name: DefaultName, Version: DefaultVersion, RegisterTTL: DefaultRegisterTTL, RegisterInterval: DefaultRegisterInterval,
 			DrainDelay: -1, StopTimeout: DefaultStopTimeout,
 		},
-		routes: make(map[string]*route),
-		also:   map[string]bool{"": true},
+		routes:  make(map[string]*route),
+		also:    map[string]bool{"": true},
+		changed: make(chan struct{}),
 	}
 	for _, f := range opts {
 		f(&s.opts)
@@ -214,6 +217,7 @@ func (s *server) Start() error {
 	s.mu.Lock()
 	s.run, s.state = run, serving
 	s.checkUp, s.regUp, s.brokUp = nil, nil, nil
+	s.healthChanged()
 	log := s.logger()
 	s.mu.Unlock()
 
@@ -224,14 +228,14 @@ func (s *server) Start() error {
 	run.accept.Go(func() {
 		serve := func(sock transport.Socket) { s.socket(run, sock) }
 		lookup := func(m transport.Method) (transport.Unary, error) { return s.lookup(run, m) }
-		if err := ln.Accept(serve, transport.WithUnary(lookup)); err != nil {
+		if err := ln.Accept(serve, transport.WithUnary(lookup), transport.WithService(&described{s, run})); err != nil {
 			log.Error("the listener has ended", "service", opts.Name, "address", opts.Address, "error", err)
 		}
 	})
-	if exposed(opts.Address) {
+	if secure, _ := secured(opts.Transport); exposed(opts.Address) && !secure {
 		log.Warn("other machines can reach the service, without TLS", "service", opts.Name, "address", opts.Address, "advertise", opts.Advertise, "because", why)
 	} else {
-		log.Info("listening", "service", opts.Name, "address", opts.Address)
+		log.Info("listening", "service", opts.Name, "address", opts.Address, "tls", secure)
 	}
 	if again := s.connectBroker(run, startTimeout); again {
 		run.loop.Go(func() { s.keepConnecting(run) })
@@ -254,7 +258,11 @@ func (s *server) parts(opts *Options) error {
 		s.mu.Unlock()
 	}
 	if opts.Transport == nil {
-		opts.Transport = tcp.New(tcp.Config{Logger: opts.Logger})
+		cfg := port.Config{Logger: opts.Logger}
+		if own := opts.TLS; own != nil {
+			cfg.ServerTLS = func() *tls.Config { return own }
+		}
+		opts.Transport = port.New(cfg)
 	}
 	if opts.StopTimeout <= 0 {
 		opts.StopTimeout = DefaultStopTimeout
@@ -299,12 +307,37 @@ func isRemote(r registry.Registry) bool {
 
 // describeService returns what is registered, but for the endpoints.
 func (s *server) describeService(opts *Options) *registry.Service {
-	md := map[string]string{"protocol": "micro", "transport": "tcp", "server": s.String()}
+	md := nodeMetadata(opts.Transport)
 	for k, v := range opts.Metadata {
 		md[k] = v
 	}
 	return &registry.Service{Name: opts.Name, Version: opts.Version,
 		Nodes: []*registry.Node{{Id: opts.Name + "-" + opts.Id, Address: opts.Advertise, Metadata: md}}}
+}
+
+// nodeMetadata returns what clients need to know to call a node. Those of
+// go-micro read protocol, transport and server; this project's read wire first,
+// which they do not know. Where go-micro's wire is not served in plain text,
+// go-micro's clients must not come.
+func nodeMetadata(t transport.Transport) map[string]string {
+	md := map[string]string{registry.WireKey: registry.Wire, registry.ProtocolKey: "micro", "transport": "tcp", "server": "micro"}
+	secure, _ := secured(t)
+	if secure {
+		md[registry.SecureKey] = "true"
+	}
+	if _, many := t.(transport.Protocols); many && !secure {
+		md[registry.ProtocolKey], md["transport"], md["server"] = "mucp", "http", "mucp"
+	}
+	return md
+}
+
+// secured reports whether a transport takes TLS and nothing else, and whether
+// it demands a certificate of callers.
+func secured(t transport.Transport) (secure, demands bool) {
+	if s, ok := t.(interface{ Secure() (tls, demands bool) }); ok {
+		return s.Secure()
+	}
+	return false, false
 }
 
 const (

@@ -21,6 +21,7 @@ func (s *server) Stop() error {
 		return nil
 	}
 	s.state = stopping
+	s.healthChanged()
 	run := s.run
 	s.mu.Unlock()
 	log := s.log()

@@ -113,6 +113,7 @@ func (s *server) connectBroker(run *running, timeout time.Duration) (again bool)
 	s.mu.Lock()
 	before := s.brokUp
 	s.brokUp = err
+	s.healthChanged()
 	s.mu.Unlock()
 	switch {
 	case err != nil && before == nil:

@@ -6,6 +6,8 @@ import (
 	"io"
 	"iter"
 	"reflect"
+
+	"github.com/seed-9a4e2794/micro/transport"
 )
 
 // SendStream is the sending side of a typed stream. One goroutine at a time may
@@ -65,7 +67,7 @@ func (s BidiStream[Req, Rsp]) Send(m *Rsp) error { return s.send.Send(m) }
 // TypedServerStream returns a handler that answers one request with any number
 // of messages.
 func TypedServerStream[Req, Rsp any](name string, fn func(context.Context, *Req, SendStream[Rsp]) error, opts ...HandlerOption) Handler {
-	return typedStream[Req, Rsp](name, fn, opts, func(ctx context.Context, s Stream) error {
+	return typedStream[Req, Rsp](name, transport.KindServerStream, fn, opts, func(ctx context.Context, s Stream) error {
 		req := new(Req)
 		if err := s.Recv(req); err != nil {
 			return noRequest(name, err)
@@ -77,7 +79,7 @@ func TypedServerStream[Req, Rsp any](name string, fn func(context.Context, *Req,
 // TypedClientStream returns a handler that answers any number of messages with
 // one. A nil response without an error is an empty one.
 func TypedClientStream[Req, Rsp any](name string, fn func(context.Context, RecvStream[Req]) (*Rsp, error), opts ...HandlerOption) Handler {
-	return typedStream[Req, Rsp](name, fn, opts, func(ctx context.Context, s Stream) error {
+	return typedStream[Req, Rsp](name, transport.KindClientStream, fn, opts, func(ctx context.Context, s Stream) error {
 		rsp, err := fn(ctx, RecvStream[Req]{s})
 		if err != nil {
 			return err
@@ -92,15 +94,15 @@ func TypedClientStream[Req, Rsp any](name string, fn func(context.Context, RecvS
 // TypedBidiStream returns a handler of a stream with any number of messages
 // each way.
 func TypedBidiStream[Req, Rsp any](name string, fn func(context.Context, BidiStream[Req, Rsp]) error, opts ...HandlerOption) Handler {
-	return typedStream[Req, Rsp](name, fn, opts, func(ctx context.Context, s Stream) error {
+	return typedStream[Req, Rsp](name, transport.KindBidi, fn, opts, func(ctx context.Context, s Stream) error {
 		return fn(ctx, BidiStream[Req, Rsp]{RecvStream[Req]{s}, SendStream[Rsp]{s}})
 	})
 }
 
-func typedStream[Req, Rsp any](name string, fn any, opts []HandlerOption, serve func(context.Context, Stream) error) Handler {
+func typedStream[Req, Rsp any](name string, kind transport.Kind, fn any, opts []HandlerOption, serve func(context.Context, Stream) error) Handler {
 	h := &handler{name: name, value: fn, opts: newHandlerOptions(opts)}
 	if h.checkName() {
-		h.add(&endpoint{name: name, serve: serve}, describe(reflect.TypeFor[Req]()), describe(reflect.TypeFor[Rsp]()))
+		h.add(&endpoint{name: name, kind: kind, request: reflect.TypeFor[Req](), response: reflect.TypeFor[Rsp](), serve: serve}, describe(reflect.TypeFor[Req]()), describe(reflect.TypeFor[Rsp]()))
 	}
 	return h
 }

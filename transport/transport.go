@@ -195,6 +195,9 @@ type AcceptOptions struct {
 	// it has found, so it must not answer a method in one way now and in
 	// another later.
 	Lookup func(Method) (Unary, error)
+	// Service describes what is served; nil when the listener is to know
+	// nothing.
+	Service Service
 }
 
 // AcceptOption sets an AcceptOptions.

@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	t.commands = []*command{
 		t.runCommand(), t.listCommand(), t.getCommand(), t.healthCommand(), t.statsCommand(),
 		t.callCommand(), t.streamCommand(), t.publishCommand(), t.subscribeCommand(),
-		t.registerCommand(), t.deregisterCommand(), t.versionCommand(),
+		t.registerCommand(), t.deregisterCommand(), t.certCommand(), t.versionCommand(),
 	}
 	err := t.start(ctx, args)
 	if err == nil {

@@ -28,7 +28,7 @@ func TestHelpFitsOneScreenAndHasExamples(t *testing.T) {
 	}
 	tl := &tool{}
 	for _, c := range []*command{tl.runCommand(), tl.listCommand(), tl.getCommand(), tl.healthCommand(), tl.statsCommand(), tl.callCommand(),
-		tl.streamCommand(), tl.publishCommand(), tl.subscribeCommand(), tl.registerCommand(), tl.deregisterCommand(), tl.versionCommand()} {
+		tl.streamCommand(), tl.publishCommand(), tl.subscribeCommand(), tl.registerCommand(), tl.deregisterCommand(), tl.certCommand(), tl.versionCommand()} {
 		t.Run(c.name, func(t *testing.T) {
 			if len(c.examples) < 2 || len(c.examples) > 3 {
 				t.Errorf("%d examples, not 2 or 3", len(c.examples))

@@ -81,6 +81,10 @@ type Settings struct {
 	Selector             *string
 	Transport            *string
 	TransportAddress     []string
+	TLSCert              *string
+	TLSKey               *string
+	TLSCA                *string
+	TLSClients           *string
 }
 
 // NewCmd returns a command line with the flags that every service has.
@@ -221,11 +225,15 @@ func flags() []cli.Flag {
 		str("register_interval", "how often it is renewed, in seconds or as 30s (default 30s)"),
 		str("broker", "what carries events: direct (default), memory, or one that the program adds"),
 		str("broker_address", "addresses of the broker, with commas between"),
-		str("transport", "what carries calls: tcp (default), memory, or one that the program adds"),
+		str("transport", "what carries calls: port (default, every protocol on one port), tcp (the native wire alone), memory, or one that the program adds"),
 		str("transport_address", "addresses of the transport, with commas between"),
+		str("tls_cert", "file of the service's certificate (PEM), for calls to it and by it; turns TLS on"),
+		str("tls_key", "file of its private key (PEM)"),
+		str("tls_ca", "file of the authorities to trust instead of the system's (PEM); turns TLS on for calls by it"),
+		str("tls_clients", "who may connect: any (default), optional (certificates are verified), required"),
 		str("selector", "what picks nodes: default (the less loaded of two), random, roundrobin"),
-		str("client", "protocol: micro; rpc and mucp mean the same"),
-		str("server", "protocol: micro; rpc and mucp mean the same"),
+		str("client", "protocol of calls: micro (default: what the node's metadata says), mucp, grpc, grpc-web, connect"),
+		str("server", "kept for programs that set it: the server answers every protocol"),
 		str("client_request_timeout", "time for a call with all its attempts, such as 500ms (default 5s)"),
 		str("client_retries", "largest number of further attempts (default 1)"),
 		str("client_pool_size", "no effect; go-micro has it"),
@@ -293,6 +301,10 @@ func read(c *cli.Command) (Settings, error) {
 	text("registry", &s.Registry)
 	text("selector", &s.Selector)
 	text("transport", &s.Transport)
+	text("tls_cert", &s.TLSCert)
+	text("tls_key", &s.TLSKey)
+	text("tls_ca", &s.TLSCA)
+	text("tls_clients", &s.TLSClients)
 	list("broker_address", &s.BrokerAddress)
 	list("registry_address", &s.RegistryAddress)
 	list("transport_address", &s.TransportAddress)

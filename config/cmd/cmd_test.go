@@ -57,6 +57,10 @@ func values() map[string][4]string {
 		"registry_address":       {"x:1", "RegistryAddress=[x:1]", "y:1,z:2", "RegistryAddress=[y:1 z:2]"},
 		"selector":               {"a", "Selector=a", "b", "Selector=b"},
 		"transport":              {"a", "Transport=a", "b", "Transport=b"},
+		"tls_cert":               {"a.pem", "TLSCert=a.pem", "b.pem", "TLSCert=b.pem"},
+		"tls_key":                {"a.pem", "TLSKey=a.pem", "b.pem", "TLSKey=b.pem"},
+		"tls_ca":                 {"a.pem", "TLSCA=a.pem", "b.pem", "TLSCA=b.pem"},
+		"tls_clients":            {"any", "TLSClients=any", "required", "TLSClients=required"},
 		"transport_address":      {"x:1", "TransportAddress=[x:1]", "y:1", "TransportAddress=[y:1]"},
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-9a4e2794/micro/codec"
 	"github.com/seed-9a4e2794/micro/codec/bytes"
 	"github.com/seed-9a4e2794/micro/codec/json"
+	"github.com/seed-9a4e2794/micro/codec/plain"
 	"github.com/seed-9a4e2794/micro/codec/proto"
 )
 
@@ -50,15 +51,21 @@ func (t Table) Find(ctype string, v any) (codec.Codec, error) {
 	}
 	c := t.lookup(ctype)
 	if c == nil {
-		if c = t.lookup(plain(ctype)); c == nil {
-			return nil, fmt.Errorf("content type %q is not known here, these are: %s", ctype, strings.Join(t.names(), ", "))
+		if c = t.lookup(withoutParameters(ctype)); c == nil {
+			return nil, fmt.Errorf("content type %q is not known here, these are: %s", ctype, strings.Join(t.Names(), ", "))
 		}
+	}
+	if c == codec.Codec(proto.Codec{}) && proto.Is(v) {
+		return c, nil
 	}
 	if c.Name() != codec.Bytes {
 		switch v.(type) {
 		case *bytes.Frame, bytes.Frame:
 			return frames{name: c.Name()}, nil
 		}
+	}
+	if c == codec.Codec(proto.Codec{}) {
+		return plain.Codec{}, nil
 	}
 	return c, nil
 }
@@ -80,15 +87,16 @@ func (t Table) lookup(ctype string) codec.Codec {
 	return nil
 }
 
-// plain strips parameters: "application/json; charset=utf-8" is JSON.
-func plain(ctype string) string {
+// withoutParameters strips parameters: "application/json; charset=utf-8" is JSON.
+func withoutParameters(ctype string) string {
 	if base, _, err := mime.ParseMediaType(ctype); err == nil {
 		return base
 	}
 	return ctype
 }
 
-func (t Table) names() []string {
+// Names returns the content types of the table, sorted.
+func (t Table) Names() []string {
 	names := []string{codec.Proto, codec.JSON, codec.Bytes}
 	for name := range t.more {
 		names = append(names, name)

@@ -173,7 +173,7 @@ func FuzzListener(f *testing.F) {
 			return
 		}
 		near, far := unixPair(t) // many thousands a minute: TCP would run out of ports
-		l.Serve(far)
+		l.Serve(far, nil)
 		p := newPeer(t, near)
 		p.greet()
 		p.name(1, "Echo")

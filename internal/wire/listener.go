@@ -70,7 +70,7 @@ func (l *Listener) Accept(serve func(transport.Socket), opts ...transport.Accept
 		conn, err := l.ln.Accept()
 		if err == nil {
 			wait = 0
-			l.Serve(conn)
+			l.Serve(conn, nil)
 			continue
 		}
 		l.mu.Lock()
@@ -92,10 +92,12 @@ func (l *Listener) Accept(serve func(transport.Socket), opts ...transport.Accept
 	}
 }
 
-// Serve serves one connection on goroutines of the listener.
-func (l *Listener) Serve(conn net.Conn) {
+// Serve serves one connection on goroutines of the listener. read is what has
+// been read from it already; at most 16 KiB. Accept must have been called.
+func (l *Listener) Serve(conn net.Conn, read []byte) {
 	c := &serverConn{l: l, drained: make(chan struct{}), gone: make(chan struct{})}
 	c.init(conn, &l.cfg, "micro", c)
+	c.r.preload(read)
 	l.mu.Lock()
 	if l.state != listening {
 		l.mu.Unlock()
@@ -114,6 +116,16 @@ func (l *Listener) Serve(conn net.Conn) {
 		c.group.Wait()
 	}()
 }
+
+// Refusal returns what a side sends to a caller whose connection it does not
+// take, before it closes: the preamble and a GOAWAY with the reason.
+func Refusal(why string) []byte {
+	return appendFrame([]byte(preamble), header{typ: typeGoAway, aux: goAwayProtocol}, why[:min(len(why), maxGoAwayText)])
+}
+
+// FirstByte is the byte that every connection of the native wire begins with,
+// and none of another protocol.
+const FirstByte = 0xA7
 
 // Shutdown stops taking connections and calls, and waits for those under way.
 func (l *Listener) Shutdown(ctx context.Context) error {

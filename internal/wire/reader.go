@@ -39,6 +39,16 @@ func (r *reader) init(conn net.Conn, stall time.Duration) {
 	}
 }
 
+// preload gives the reader what has been read from the connection before.
+func (r *reader) preload(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	r.buf = newBuffer(readBuffer)
+	r.buf.b = r.buf.b[:cap(r.buf.b)]
+	r.end = copy(r.buf.b, b)
+}
+
 // drop gives the buffer back.
 func (r *reader) drop() {
 	if r.buf != nil {

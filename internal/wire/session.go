@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -52,6 +53,10 @@ type handler interface {
 func (s *session) init(conn net.Conn, cfg *Config, protocol string, h handler) {
 	s.conn, s.cfg = conn, cfg
 	s.peer = transport.Peer{Local: conn.LocalAddr().String(), Remote: conn.RemoteAddr().String(), Protocol: protocol}
+	if tc, ok := conn.(interface{ ConnectionState() tls.ConnectionState }); ok {
+		state := tc.ConnectionState()
+		s.peer.Secure, s.peer.Identity = true, transport.NewIdentity(&state)
+	}
 	s.r.init(conn, cfg.StallTimeout)
 	s.w.init(conn, cfg.StallTimeout, &s.group, func(err error) { s.end(h, fmt.Errorf("write: %w", err)) })
 }

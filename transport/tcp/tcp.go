@@ -6,6 +6,7 @@ package tcp
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -45,6 +46,10 @@ type Config struct {
 	// before it asks whether the peer is there, and as long again for the
 	// answer. Default 10 s.
 	KeepAlive time.Duration
+	// TLS makes Dial encrypt, and verify who it has reached. It is called for
+	// each connection, so that certificates can change; nil is plain text. A
+	// listener with TLS is that of transport/port.
+	TLS func() *tls.Config
 	// Logger gets what no caller can be told. Default slog.Default.
 	Logger *slog.Logger
 }
@@ -53,13 +58,14 @@ type Config struct {
 type Transport struct {
 	wire wire.Config
 	dial time.Duration
+	tls  func() *tls.Config
 }
 
 var _ transport.Transport = (*Transport)(nil)
 
 // New returns a transport.
 func New(cfg Config) *Transport {
-	t := &Transport{dial: cfg.DialTimeout, wire: wire.Config{
+	t := &Transport{dial: cfg.DialTimeout, tls: cfg.TLS, wire: wire.Config{
 		MaxMessage: cfg.MaxMessage, MaxCalls: cfg.MaxCalls, MaxStreams: cfg.MaxStreams, Window: cfg.Window,
 		HelloTimeout: cfg.HelloTimeout, StallTimeout: cfg.StallTimeout, KeepAlive: cfg.KeepAlive, Logger: cfg.Logger,
 	}}
@@ -85,6 +91,11 @@ func (t *Transport) Dial(ctx context.Context, addr string) (transport.Conn, erro
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", transport.ErrUnreachable, err)
 	}
+	if t.tls != nil {
+		if conn, err = secure(ctx, conn, addr, t.tls()); err != nil {
+			return nil, fmt.Errorf("%w: %s: %w", transport.ErrUnreachable, addr, err)
+		}
+	}
 	c, err := wire.NewCaller(ctx, conn, t.wire)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", transport.ErrUnreachable, addr, err)
@@ -92,16 +103,50 @@ func (t *Transport) Dial(ctx context.Context, addr string) (transport.Conn, erro
 	return c, nil
 }
 
+// ALPN is the name of the native wire in TLS's choice of protocols.
+const ALPN = "micro/1"
+
+// secure encrypts a connection. It closes it when it fails.
+func secure(ctx context.Context, conn net.Conn, addr string, cfg *tls.Config) (net.Conn, error) {
+	cfg = cfg.Clone()
+	cfg.NextProtos = []string{ALPN}
+	if cfg.ServerName == "" {
+		cfg.ServerName = addr
+		if host, _, err := net.SplitHostPort(addr); err == nil {
+			cfg.ServerName = host
+		}
+	}
+	tc := tls.Client(conn, cfg)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("TLS: %w", err)
+	}
+	return tc, nil
+}
+
 // Listen binds addr; see transport.Transport.
 func (t *Transport) Listen(ctx context.Context, addr string) (transport.Listener, error) {
-	ln, err := listen(ctx, addr)
+	ln, err := Bind(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
-	return wire.NewListener(ln, t.wire), nil
+	return t.Serving(ln), nil
 }
 
-func listen(ctx context.Context, addr string) (net.Listener, error) {
+// Listener is the listening side of the native wire.
+type Listener interface {
+	transport.Listener
+	// Serve serves a connection that was accepted elsewhere, once Accept has
+	// been called. read is what has been read from it already, at most 16 KiB.
+	Serve(conn net.Conn, read []byte)
+}
+
+// Serving returns the listening side of the native wire over the connections
+// that ln accepts, which it takes over.
+func (t *Transport) Serving(ln net.Listener) Listener { return wire.NewListener(ln, t.wire) }
+
+// Bind binds an address of the form that Listen takes.
+func Bind(ctx context.Context, addr string) (net.Listener, error) {
 	var lc net.ListenConfig
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
 		return listenUnix(ctx, path)

@@ -4,6 +4,7 @@ package transporttest
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +23,9 @@ type Config struct {
 	New func(t *testing.T) transport.Transport
 	// Addr is the address to listen on.
 	Addr string
+	// Without names rules that the protocol itself cannot keep, each with the
+	// reason. They are skipped; a name that is no rule fails.
+	Without map[string]string
 }
 
 // maxMessage is the limit that Config.New sets.
@@ -32,8 +36,16 @@ const wait = 10 * time.Second
 
 // Run checks the transport, a subtest a rule.
 func Run(t *testing.T, cfg Config) {
+	for name := range cfg.Without {
+		if !slices.ContainsFunc(cases, func(c rule) bool { return c.name == name }) {
+			t.Errorf("Without names %s, which is no rule", name)
+		}
+	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
+			if reason := cfg.Without[c.name]; reason != "" {
+				t.Skipf("left out: %s. The rule: %s", reason, c.rule)
+			}
 			leaktest.Check(t)
 			c.test(t, start(t, cfg))
 			if t.Failed() {
@@ -43,10 +55,12 @@ func Run(t *testing.T, cfg Config) {
 	}
 }
 
-var cases = []struct {
+type rule struct {
 	name, rule string
 	test       func(*testing.T, *env)
-}{
+}
+
+var cases = []rule{
 	{"UnaryEcho", "a unary call brings back what the Unary function returned", testEcho},
 	{"UnarySizes", "messages of every size up to the limit travel whole", testSizes},
 	{"UnaryMany", "many calls at once on one connection each get their own answer", testMany},

@@ -1,0 +1,345 @@
+package http
+
+import (
+	"context"
+	stderrors "errors"
+	nethttp "net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"connectrpc.com/connect"
+
+	"github.com/seed-9a4e2794/micro/codec"
+	"github.com/seed-9a4e2794/micro/errors"
+	"github.com/seed-9a4e2794/micro/transport"
+)
+
+// handlerId is the Id of errors that the handler makes.
+const handlerId = "go.micro.http"
+
+// Handler answers the calls of every HTTP protocol. It is made for one
+// listener: Shutdown ends it.
+type Handler struct {
+	cfg   Config
+	serve func(transport.Socket)
+	opts  transport.AcceptOptions
+	fails *connect.ErrorWriter
+
+	ctx    context.Context // ends with Shutdown or Close: health watches and reflection end with it
+	cancel context.CancelFunc
+	going  atomic.Bool // no more calls are taken
+
+	own   map[string]nethttp.Handler // health and reflection, by path
+	takes []connect.HandlerOption    // codecs, compression, limits
+
+	mu     sync.RWMutex
+	routes map[string]*route // by path
+
+	schema *schema // nil when nothing is known of the service
+	micro  *goMicro
+}
+
+// route is what serves the calls of a path.
+type route struct {
+	method transport.Method
+	// unary and stream answer the two kinds of requests; nil where the
+	// endpoint does not take that kind.
+	unary  nethttp.Handler
+	stream nethttp.Handler
+	safe   bool
+}
+
+// maxRoutes is how many paths are remembered. An endpoint has as many as its
+// callers have names for the package that it is in.
+const maxRoutes = 4096
+
+// NewHandler returns a handler that serves as transport.Listener.Accept is
+// told to.
+func NewHandler(cfg Config, serve func(transport.Socket), opts ...transport.AcceptOption) *Handler {
+	h := &Handler{cfg: cfg.withDefaults(), serve: serve, opts: transport.NewAcceptOptions(opts...), routes: make(map[string]*route)}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.takes = h.options()
+	h.fails = connect.NewErrorWriter(h.takes...)
+	h.own = h.ownRoutes()
+	h.micro = newGoMicro(h)
+	return h
+}
+
+// options returns the options of all connect handlers.
+func (h *Handler) options() []connect.HandlerOption {
+	names := []string{"proto", "json", jsonUTF8, "protobuf", "bytes", "octet-stream"}
+	if s := h.opts.Service; s != nil {
+		for _, ct := range s.ContentTypes() {
+			if contentType(codecName(ct)) == ct { // else it cannot be told from a codec's name
+				names = append(names, codecName(ct))
+			}
+		}
+	}
+	opts := []connect.HandlerOption{connect.WithReadMaxBytes(h.cfg.MaxMessage), connect.WithSendMaxBytes(h.cfg.MaxMessage), gzipped()}
+	if h.cfg.CompressMin > 0 {
+		opts = append(opts, connect.WithCompressMinBytes(h.cfg.CompressMin))
+	} else {
+		opts = append(opts, connect.WithCompressMinBytes(h.cfg.MaxMessage+1))
+	}
+	for _, n := range names {
+		opts = append(opts, connect.WithCodec(rawCodec(n)))
+	}
+	return opts
+}
+
+// Shutdown refuses calls from now on, and ends what callers watch. Calls under
+// way over net/http are waited for by its server; those that have left it are
+// waited for here, until ctx ends.
+func (h *Handler) Shutdown(ctx context.Context) error {
+	h.going.Store(true)
+	h.cancel()
+	return h.micro.shutdown(ctx)
+}
+
+// Close ends the connections that have left net/http's server.
+func (h *Handler) Close() error {
+	h.going.Store(true)
+	h.cancel()
+	return h.micro.close()
+}
+
+// ServeHTTP answers one request.
+func (h *Handler) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
+	rpc := isRPC(r)
+	switch {
+	case !rpc && h.micro.is(r):
+		h.micro.serve(w, r)
+		return
+	case !rpc && h.probe(w, r):
+		return
+	case h.going.Load():
+		w.Header().Set("Connection", "close")
+		h.fail(w, r, errors.Refuse(handlerId, errors.CodeUnavailable, "the service is stopping"))
+		return
+	}
+	if own := h.own[r.URL.Path]; own != nil {
+		own.ServeHTTP(w, r)
+		return
+	}
+	rt, err := h.route(r.URL.Path)
+	if err != nil {
+		h.missing(w, r, err)
+		return
+	}
+	switch {
+	case r.Method == nethttp.MethodGet && rt.unary != nil:
+		h.get(w, r, rt)
+	case r.Method != nethttp.MethodPost:
+		w.Header().Set("Allow", nethttp.MethodPost)
+		h.answer(w, r, nethttp.StatusMethodNotAllowed, errors.NewCode(handlerId, errors.CodeUnimplemented, "%s is called with POST, not %s", rt.method.Endpoint, r.Method))
+	case rt.stream == nil && isStream(r):
+		h.fail(w, r, errors.NewCode(handlerId, errors.CodeUnimplemented, "%s is not a stream: call it with one message, as application/json or application/proto", rt.method.Endpoint))
+	case rt.unary == nil && !isStream(r) && !rpc:
+		h.answer(w, r, nethttp.StatusUnsupportedMediaType, errors.NewCode(handlerId, errors.CodeUnimplemented,
+			"%s is a stream: call it by gRPC, gRPC-Web, or Connect with application/connect+json", rt.method.Endpoint))
+	case rt.unary == nil || isStream(r):
+		rt.stream.ServeHTTP(w, r)
+	case !rpc && !h.readable(r):
+		w.Header().Set("Accept-Post", "application/json, application/proto, application/grpc, application/grpc-web")
+		h.answer(w, r, nethttp.StatusUnsupportedMediaType, errors.NewCode(handlerId, errors.CodeInvalidArgument,
+			"the content type %q is none that %s takes: send JSON with Content-Type: application/json", r.Header.Get("Content-Type"), rt.method.Endpoint))
+	default:
+		rt.unary.ServeHTTP(w, r)
+	}
+}
+
+// isRPC reports whether a request is of gRPC, gRPC-Web or a Connect stream,
+// which say so in their content type.
+func isRPC(r *nethttp.Request) bool {
+	ct := r.Header.Get("Content-Type")
+	if !strings.HasPrefix(ct, "application/") {
+		return false
+	}
+	if rest, ok := strings.CutPrefix(ct, "application/grpc"); ok {
+		// go-micro frames its own messages so, over HTTP/1.1.
+		return rest == "" && r.ProtoMajor == 2 || strings.HasPrefix(rest, "-web") || strings.HasPrefix(rest, "+") && r.ProtoMajor == 2
+	}
+	return isStream(r)
+}
+
+// isStream reports whether a request is a stream of Connect's.
+func isStream(r *nethttp.Request) bool {
+	return strings.HasPrefix(r.Header.Get("Content-Type"), "application/connect+")
+}
+
+// readable reports whether the content type of a unary request is one of
+// those that are known here.
+func (h *Handler) readable(r *nethttp.Request) bool {
+	ct, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	switch ct = strings.ToLower(strings.TrimSpace(ct)); ct {
+	case codec.JSON, codec.Proto, codec.Bytes, "application/proto", "application/bytes":
+		return true
+	}
+	if s := h.opts.Service; s != nil {
+		for _, known := range s.ContentTypes() {
+			if ct == known {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// get answers a GET, which only endpoints that are marked safe take. The
+// request stands in the URL as Connect has it: encoding and message. Without
+// them it is an empty one.
+func (h *Handler) get(w nethttp.ResponseWriter, r *nethttp.Request, rt *route) {
+	if !rt.safe {
+		w.Header().Set("Allow", nethttp.MethodPost)
+		h.answer(w, r, nethttp.StatusMethodNotAllowed, errors.NewCode(handlerId, errors.CodeUnimplemented,
+			"%s is called with POST: it is not marked as safe, so a GET must not call it", rt.method.Endpoint))
+		return
+	}
+	q := r.URL.Query()
+	if q.Has("message") && q.Has("encoding") {
+		rt.unary.ServeHTTP(w, r)
+		return
+	}
+	for k := range q {
+		switch k {
+		case "message", "encoding", "base64", "compression", "connect":
+		default:
+			h.answer(w, r, nethttp.StatusBadRequest, errors.NewCode(handlerId, errors.CodeInvalidArgument,
+				"the parameter %q is not known: give the request as ?message=JSON", k))
+			return
+		}
+	}
+	if !q.Has("encoding") {
+		q.Set("encoding", "json")
+	}
+	if !q.Has("message") {
+		q.Set("message", "{}")
+	}
+	r = r.Clone(r.Context())
+	r.URL.RawQuery = q.Encode()
+	rt.unary.ServeHTTP(w, r)
+}
+
+// fail answers with an error in the form of the request's protocol.
+func (h *Handler) fail(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
+	// It fails when the caller has gone.
+	_ = h.fails.Write(w, r, toConnect(err, fromGoMicro(r.Header)))
+}
+
+// missing answers a call of an endpoint that cannot be found. By convention
+// that is UNIMPLEMENTED in gRPC and 404 in HTTP.
+func (h *Handler) missing(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
+	e := errors.From(handlerId, err)
+	if e.GRPCCode() != errors.CodeNotFound {
+		h.fail(w, r, e)
+		return
+	}
+	gone := *e
+	gone.Exact = errors.CodeUnimplemented
+	if isRPC(r) {
+		h.fail(w, r, &gone)
+		return
+	}
+	h.answer(w, r, nethttp.StatusNotFound, &gone)
+}
+
+// answer answers with an error under a status of its own, in the JSON that
+// Connect has for errors.
+func (h *Handler) answer(w nethttp.ResponseWriter, r *nethttp.Request, status int, err error) {
+	if isRPC(r) {
+		h.fail(w, r, err)
+		return
+	}
+	h.fail(statusWriter{w, status}, r, err)
+}
+
+// statusWriter replaces the status.
+type statusWriter struct {
+	nethttp.ResponseWriter
+	status int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w statusWriter) WriteHeader(int) { w.ResponseWriter.WriteHeader(w.status) }
+
+// route finds what serves a path.
+func (h *Handler) route(path string) (*route, error) {
+	h.mu.RLock()
+	rt := h.routes[path]
+	h.mu.RUnlock()
+	if rt != nil {
+		return rt, nil
+	}
+	name, ep, known := h.endpoint(path)
+	if name == "" {
+		return nil, errors.NewCode(handlerId, errors.CodeNotFound, "the path %q names no endpoint: it is /Handler/Method, such as /Greeter/Hello", path)
+	}
+	rt = &route{method: transport.Method{Endpoint: name}, safe: ep.Safe}
+	var unary transport.Unary
+	if h.opts.Lookup != nil {
+		var err error
+		if unary, err = h.opts.Lookup(rt.method); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case unary != nil:
+		rt.unary = h.unary(path, rt, unary)
+	case known && ep.Kind != transport.KindUnary:
+		rt.stream = h.stream(path, rt)
+	default: // it may be either
+		rt.unary = h.unary(path, rt, h.socketUnary(rt))
+		rt.stream = h.stream(path, rt)
+	}
+	h.mu.Lock()
+	if len(h.routes) < maxRoutes {
+		h.routes[path] = rt
+	}
+	h.mu.Unlock()
+	return rt, nil
+}
+
+// endpoint returns the endpoint that a path names. Of the part before the
+// method the last word counts, as in go-micro: callers have the package of
+// their generated code there, or the name of the service.
+func (h *Handler) endpoint(path string) (string, transport.Endpoint, bool) {
+	service, method, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	if !ok { // an endpoint without a handler's name
+		service, method = "", service
+	}
+	if method == "" || strings.Contains(method, "/") {
+		return "", transport.Endpoint{}, false
+	}
+	s := h.opts.Service
+	last := service[strings.LastIndexByte(service, '.')+1:]
+	names := []string{service + "." + method, last + "." + method, method}
+	if last == "" {
+		names = names[2:]
+	}
+	if s != nil {
+		for _, n := range names {
+			if ep, ok := s.Endpoint(n); ok {
+				return n, ep, true
+			}
+		}
+	}
+	if last == "" {
+		return method, transport.Endpoint{}, false
+	}
+	return last + "." + method, transport.Endpoint{}, false
+}
+
+// serviceName returns the name of the service, "" when it is not known.
+func (h *Handler) serviceName() string {
+	if h.opts.Service == nil {
+		return ""
+	}
+	return h.opts.Service.Name()
+}
+
+// fromGoMicro reports whether a gRPC request is of go-micro's gRPC client.
+func fromGoMicro(h nethttp.Header) bool { return h.Get("X-Content-Type") != "" }
+
+// errStopped says that what is watched has ended with the service.
+var errStopped = stderrors.New("the service is stopping")

@@ -1,0 +1,217 @@
+package port
+
+import (
+	"context"
+	"crypto/tls"
+	stderrors "errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/seed-9a4e2794/micro/transport"
+	"github.com/seed-9a4e2794/micro/transport/http"
+	"github.com/seed-9a4e2794/micro/transport/tcp"
+)
+
+// listener hands connections on to the engines of the protocols.
+type listener struct {
+	t      *Transport
+	ln     net.Listener
+	tls    *tls.Config // nil without TLS
+	native tcp.Listener
+	idle   *handoff // what native accepts from: nothing comes this way
+	http   *http.Listener
+	web    *handoff // what http accepts from
+
+	done  chan struct{} // closed when no more is accepted
+	group sync.WaitGroup
+
+	mu       sync.Mutex
+	sniffing map[net.Conn]struct{} // connections that have not been handed on
+	over     bool
+	accepted chan struct{} // closed when Accept has returned; nil before it is called
+}
+
+var _ transport.Listener = (*listener)(nil)
+
+func newListener(t *Transport, ln net.Listener) *listener {
+	l := &listener{t: t, ln: ln, idle: newHandoff(ln.Addr()), web: newHandoff(ln.Addr()), done: make(chan struct{}), sniffing: make(map[net.Conn]struct{})}
+	if t.cfg.ServerTLS != nil {
+		l.tls = withProtocols(t.cfg.ServerTLS())
+	}
+	l.native = t.native.Serving(l.idle)
+	l.http = http.NewListener(t.cfg.HTTP, l.web)
+	return l
+}
+
+// Addr returns the bound address; see transport.Listener.
+func (l *listener) Addr() string {
+	if a := l.ln.Addr(); a.Network() == "unix" {
+		return "unix:" + a.String()
+	}
+	return l.ln.Addr().String()
+}
+
+// Accept serves connections; see transport.Listener.
+func (l *listener) Accept(serve func(transport.Socket), opts ...transport.AcceptOption) error {
+	l.mu.Lock()
+	if l.over {
+		l.mu.Unlock()
+		return nil
+	}
+	if l.accepted != nil {
+		l.mu.Unlock()
+		return stderrors.New("port: Accept has been called before")
+	}
+	l.accepted = make(chan struct{})
+	l.mu.Unlock()
+	defer close(l.accepted)
+	var engines sync.WaitGroup
+	defer engines.Wait()
+	for _, e := range [...]transport.Listener{l.native, l.http} {
+		ready := make(chan struct{})
+		engines.Go(func() {
+			_ = e.Accept(serve, append(opts[:len(opts):len(opts)], func(*transport.AcceptOptions) { close(ready) })...) // its listener has no errors of its own
+		})
+		<-ready
+	}
+	return l.accept()
+}
+
+// accept takes connections until the listener is closed.
+func (l *listener) accept() error {
+	for wait := time.Duration(0); ; {
+		conn, err := l.ln.Accept()
+		if err == nil {
+			wait = 0
+			l.begin(conn)
+			continue
+		}
+		select {
+		case <-l.done:
+			return nil
+		default:
+		}
+		if stderrors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("accept on %s: %w", l.Addr(), err)
+		}
+		// Out of file descriptors, most likely: others may close theirs.
+		wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+		l.t.cfg.Logger.Warn("accept failed, trying again", "address", l.Addr(), "error", err, "after", wait)
+		select {
+		case <-time.After(wait):
+		case <-l.done:
+		}
+	}
+}
+
+// begin finds out what a connection speaks, on a goroutine of its own.
+func (l *listener) begin(conn net.Conn) {
+	l.mu.Lock()
+	if l.over {
+		l.mu.Unlock()
+		conn.Close()
+		return
+	}
+	l.sniffing[conn] = struct{}{}
+	l.group.Add(1)
+	l.mu.Unlock()
+	go func() {
+		defer l.group.Done()
+		l.sniff(conn)
+		l.mu.Lock()
+		delete(l.sniffing, conn)
+		l.mu.Unlock()
+	}()
+}
+
+// stop stops accepting, and closes the connections that have said nothing yet.
+func (l *listener) stop() {
+	l.mu.Lock()
+	if !l.over {
+		l.over = true
+		close(l.done)
+	}
+	for conn := range l.sniffing {
+		conn.Close()
+	}
+	l.mu.Unlock()
+	l.ln.Close() // a second close says so, which does not matter
+	l.group.Wait()
+}
+
+// Shutdown stops taking connections and calls, and waits for those under way;
+// see transport.Listener.
+func (l *listener) Shutdown(ctx context.Context) error {
+	l.stop()
+	var group sync.WaitGroup
+	errs := make([]error, 2)
+	for i, e := range [...]transport.Listener{l.native, l.http} {
+		group.Go(func() { errs[i] = e.Shutdown(ctx) })
+	}
+	group.Wait()
+	l.wait()
+	if errs[0] != nil {
+		return errs[0]
+	}
+	return errs[1]
+}
+
+// Close stops at once; see transport.Listener.
+func (l *listener) Close() error {
+	l.stop()
+	err := stderrors.Join(l.native.Close(), l.http.Close())
+	l.wait()
+	return err
+}
+
+// wait waits until Accept has returned, if it has been called.
+func (l *listener) wait() {
+	l.mu.Lock()
+	accepted := l.accepted
+	l.mu.Unlock()
+	if accepted != nil {
+		<-accepted
+	}
+}
+
+// handoff is a net.Listener for connections that were accepted elsewhere.
+type handoff struct {
+	addr  net.Addr
+	conns chan net.Conn
+	once  sync.Once
+	done  chan struct{}
+}
+
+func newHandoff(addr net.Addr) *handoff {
+	return &handoff{addr: addr, conns: make(chan net.Conn), done: make(chan struct{})}
+}
+
+// give hands a connection on.
+func (h *handoff) give(conn net.Conn) {
+	select {
+	case h.conns <- conn:
+	case <-h.done:
+		conn.Close()
+	}
+}
+
+// Accept implements net.Listener.
+func (h *handoff) Accept() (net.Conn, error) {
+	select {
+	case c := <-h.conns:
+		return c, nil
+	case <-h.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (h *handoff) Close() error {
+	h.once.Do(func() { close(h.done) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (h *handoff) Addr() net.Addr { return h.addr }
