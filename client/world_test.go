@@ -87,6 +87,7 @@ func well(_ context.Context, req *Ask) (*Answer, error) { return &Answer{"Hello 
 type network struct {
 	*transportmemory.Transport
 	dials atomic.Int64
+	calls atomic.Int64
 
 	mu    sync.Mutex
 	hook  func(ctx context.Context, addr string) error // before a dial
@@ -97,6 +98,11 @@ type netConn struct {
 	transport.Conn
 	n      *network
 	closed atomic.Bool
+}
+
+func (c *netConn) Call(ctx context.Context, r transport.Request) (transport.Reply, error) {
+	c.n.calls.Add(1)
+	return c.Conn.Call(ctx, r)
 }
 
 func (n *network) Dial(ctx context.Context, addr string) (transport.Conn, error) {

@@ -1,8 +1,10 @@
 package plain_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,6 +49,18 @@ type every struct {
 	P   *every
 }
 
+// readDynamic reads data by protobuf's own reader. The one for messages without
+// generated code panics when the key of a map's entry comes twice, first as it
+// should and then in another wire type; that says nothing about data.
+func readDynamic(data []byte, md protoreflect.MessageDescriptor) (err error) {
+	defer func() {
+		if r := recover(); r != nil && !strings.Contains(fmt.Sprint(r), "to map key") {
+			panic(r)
+		}
+	}()
+	return proto.Unmarshal(data, dynamicpb.NewMessage(md))
+}
+
 func FuzzUnmarshal(f *testing.F) {
 	types := []reflect.Type{reflect.TypeFor[every](), reflect.TypeFor[node](), reflect.TypeFor[order]()}
 	var mds []protoreflect.MessageDescriptor
@@ -76,13 +90,14 @@ func FuzzUnmarshal(f *testing.F) {
 			f.Add(uint8(0), b)
 		}
 	}
+	f.Add(uint8(0), []byte("\xca\x01\x04\x08\x01\x0a\x00")) // a key twice
 	f.Fuzz(func(t *testing.T, which uint8, data []byte) {
 		n := int(which) % len(types)
 		v := reflect.New(types[n])
 		if plain.NewCodec().Unmarshal(data, v.Interface()) != nil {
 			return
 		}
-		if err := proto.Unmarshal(data, dynamicpb.NewMessage(mds[n])); err != nil {
+		if err := readDynamic(data, mds[n]); err != nil {
 			t.Fatalf("protobuf does not read it: %v", err)
 		}
 		b, err := plain.NewCodec().Append(nil, v.Interface())

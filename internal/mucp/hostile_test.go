@@ -41,6 +41,7 @@ func TestWhatIsTooLargeOrNoRequestIsAnsweredAndTheConnectionClosed(t *testing.T)
 		{"an announced body", head + "Content-Length: 9223372036854775807\r\n\r\n", 200, "the limit is 16384"},
 		{"long chunks", head + "Transfer-Encoding: chunked\r\n\r\n5000\r\n" + longText(0x5000) + "\r\n0\r\n\r\n", 200, "more than 16384 bytes"},
 		{"a stream's long message", head + "Micro-Stream: 1\r\nContent-Length: 20000\r\n\r\n" + longText(20000), 200, "the limit is 16384"},
+		{"a stream's long id", head + "Micro-Stream: " + longText(200) + "\r\nContent-Length: 0\r\n\r\n", 200, "200 bytes, the limit is 128"},
 		{"no request", "\x00\x01\x02\r\n\r\n", 400, ""},
 		{"two lengths", head + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx", 400, ""},
 		{"a length that is none", head + "Content-Length: -1\r\n\r\n", 400, ""},
@@ -55,7 +56,14 @@ func TestWhatIsTooLargeOrNoRequestIsAnsweredAndTheConnectionClosed(t *testing.T)
 			}
 			send(t, conn, tt.text)
 			rsp, _ := response(t, r)
-			if e := errors.Parse(rsp.Header.Get("Micro-Error")); rsp.StatusCode != tt.status || !strings.Contains(e.Detail, tt.detail) || tt.detail != "" && e.Code != 413 {
+			code := int32(0)
+			switch {
+			case strings.Contains(tt.detail, "128"):
+				code = http.StatusBadRequest
+			case tt.detail != "":
+				code = http.StatusRequestEntityTooLarge
+			}
+			if e := errors.Parse(rsp.Header.Get("Micro-Error")); rsp.StatusCode != tt.status || !strings.Contains(e.Detail, tt.detail) || e.Code != code {
 				t.Errorf("answered %s, %v", rsp.Status, e)
 			}
 			if !rsp.Close {
