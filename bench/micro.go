@@ -17,20 +17,9 @@ import (
 // micro is the whole client and server of this module, as programs use them.
 func micro() peer {
 	return peer{
-		name: "micro",
-		what: "micro.Call and a typed handler: selector, statistics and a deadline of 5 s on every call",
-		serve: func() (string, func(), error) {
-			s := server.NewServer(server.Name("bench"), server.Address(loopback), server.Registry(memory.New()), server.Logger(slog.New(slog.DiscardHandler)))
-			h := server.Typed("Echo.Echo", func(_ context.Context, m *echo.Message) (*echo.Message, error) { return m, nil })
-			if err := s.Handle(h); err != nil {
-				return "", nil, err
-			}
-			if err := s.Start(); err != nil {
-				return "", nil, err
-			}
-			// What it could not finish has been measured by then.
-			return s.Options().Address, func() { _ = s.Stop() }, nil
-		},
+		name:  "micro",
+		what:  "micro.Call and a typed handler: selector, statistics and a deadline of 5 s on every call",
+		serve: serveMicro,
 		dial: func(_ context.Context, addr string, _ int) (client, error) {
 			r, err := static.New(static.Config{Services: []*registry.Service{{Name: "bench", Nodes: []*registry.Node{{Id: "bench-1", Address: addr}}}}})
 			if err != nil {
@@ -39,6 +28,20 @@ func micro() peer {
 			return microClient{microclient.NewClient(microclient.Registry(r))}, nil
 		},
 	}
+}
+
+// serveMicro is a server as programs have it.
+func serveMicro() (string, func(), error) {
+	s := server.NewServer(server.Name("bench"), server.Address(loopback), server.Registry(memory.New()), server.Logger(slog.New(slog.DiscardHandler)))
+	h := server.Typed("Echo.Echo", func(_ context.Context, m *echo.Message) (*echo.Message, error) { return m, nil })
+	if err := s.Handle(h); err != nil {
+		return "", nil, err
+	}
+	if err := s.Start(); err != nil {
+		return "", nil, err
+	}
+	// What it could not finish has been measured by then.
+	return s.Options().Address, func() { _ = s.Stop() }, nil
 }
 
 type microClient struct{ c microclient.Client }

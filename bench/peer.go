@@ -32,5 +32,5 @@ type client interface {
 const loopback = "127.0.0.1:0"
 
 func peers() []peer {
-	return []peer{rawTCP(), rawProto(), grpcGo(), nativeWire(), micro()}
+	return []peer{rawTCP(), rawProto(), grpcGo(), connectGRPC(), microGRPC(), nativeWire(), nativePort(), micro()}
 }
