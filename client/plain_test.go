@@ -72,7 +72,7 @@ func TestPlainStructsTravelInBinaryBetweenNodesThatLayThemOutAlikeAndElseAsJSON(
 
 		must(t, old.Stop())
 		w.serve(t, "new", hello(&e, func(a *OtherAsk) string { return a.Name + a.Title }))
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		w.transport.calls.Store(0)
 		for range 3 {
 			if got, err := ask(t.Context(), c, "Greeter.Hello", "Ada"); got != "Hello Ada" || err != nil {
