@@ -27,8 +27,9 @@ type Authorizer func(ctx context.Context, who *transport.Identity, endpoint stri
 // Authorize has a asked before each call, of which neither the handler nor a
 // wrapper sees anything unless it is allowed. It is asked for streams, for a
 // Router's calls by the name that the caller gave, for Debug.Health and
-// Debug.Stats, and for the deliveries of a broker that come over the service's
-// own port: Broker.Deliver. Events that come from elsewhere are not calls, and
+// Debug.Stats, for gRPC's reflection as ServerReflection.ServerReflectionInfo, and
+// for the deliveries of a broker that come over the service's own port:
+// Broker.Deliver. Events that come from elsewhere are not calls, and
 // who may publish them is their broker's to say. Nil asks nobody.
 func Authorize(a Authorizer) Option {
 	return func(o *Options) {

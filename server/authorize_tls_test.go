@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/seed-9a4e2794/micro/client"
+	"github.com/seed-9a4e2794/micro/codec/proto"
 	microerrors "github.com/seed-9a4e2794/micro/errors"
 	"github.com/seed-9a4e2794/micro/internal/leaktest"
 	"github.com/seed-9a4e2794/micro/server"
@@ -50,5 +51,28 @@ func TestRulesHoldForTheIdentitiesThatTLSHasVerified(t *testing.T) {
 			t.Errorf("%s: %q, %v; want %s", tt.name, got, err, tt.want)
 		}
 		must(t, c.(io.Closer).Close())
+		if got := reflects(t, w, tt.transport); got != tt.want && tt.name != "orders" || tt.name == "orders" && got != microerrors.CodePermissionDenied {
+			t.Errorf("%s asked what there is and got %s", tt.name, got)
+		}
 	}
+}
+
+// reflects asks a node what it is made of and returns how that ends.
+func reflects(t *testing.T, w *world, tr transport.Transport) microerrors.Code {
+	t.Helper()
+	services, err := w.registry.GetService(t.Context(), "greeter")
+	must(t, err)
+	grpc, err := tr.(transport.Protocols).Protocol("grpc", true)
+	must(t, err)
+	conn, err := grpc.Dial(t.Context(), services[0].Nodes[0].Address)
+	must(t, err)
+	defer conn.Close()
+	sock, err := conn.Open(t.Context(), transport.Request{Method: transport.Method{Endpoint: "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"},
+		Message: transport.Message{Codec: proto.Codec{}}})
+	must(t, err)
+	must(t, sock.CloseSend())
+	if _, err = sock.Recv(); err == io.EOF {
+		return microerrors.CodeOK
+	}
+	return code(err)
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"slices"
 	"strings"
 
@@ -13,7 +14,10 @@ type described struct {
 	run *running
 }
 
-var _ transport.Service = (*described)(nil)
+var (
+	_ transport.Service    = (*described)(nil)
+	_ transport.Authorizer = (*described)(nil)
+)
 
 // Name returns the name of the service.
 func (d *described) Name() string { return d.run.name }
@@ -59,6 +63,11 @@ func (d *described) Health() (transport.Health, <-chan struct{}) {
 	return transport.Health{Serving: h.Serving, Checks: []transport.Check{
 		{Name: "register check", Err: h.Check, Vital: true}, {Name: "registry", Err: h.Registry}, {Name: "broker", Err: h.Broker},
 	}}, changed
+}
+
+// Authorize asks the server's Authorizer, if it has one.
+func (d *described) Authorize(ctx context.Context, endpoint string) error {
+	return d.s.authorize(ctx, d.run, endpoint, &d.run.routed)
 }
 
 func (e *endpoint) describe() transport.Endpoint {

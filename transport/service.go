@@ -1,6 +1,9 @@
 package transport
 
-import "reflect"
+import (
+	"context"
+	"reflect"
+)
 
 // Service describes what is behind a listener to protocols whose callers may
 // ask: for the endpoints and their types, for health. Its methods may run
@@ -19,6 +22,13 @@ type Service interface {
 	// Health returns how the service is, and a channel that is closed when
 	// that may have changed.
 	Health() (Health, <-chan struct{})
+}
+
+// Authorizer is a power of a Service that lets not everyone call: it is asked
+// before a protocol answers by itself what the service is made of.
+type Authorizer interface {
+	// Authorize returns nil when the caller whose call ctx belongs to may know.
+	Authorize(ctx context.Context, endpoint string) error
 }
 
 // Kind is how many messages go each way in a call.
