@@ -158,7 +158,9 @@ type Socket interface {
 	Context() context.Context
 	// Method returns what the call is for.
 	Method() Method
-	// Unary reports whether the caller sends one message and expects one.
+	// Unary reports whether the caller sends one message and expects one. It is
+	// false also where the protocol does not say and nobody knows the endpoint:
+	// calls of gRPC to a Router.
 	Unary() bool
 	// Send sends a message. It waits while the peer takes no more, until the
 	// call's context ends.

@@ -64,8 +64,12 @@ func (c *client) open(ctx context.Context, cancel context.CancelFunc, r transpor
 	}
 	// The opening message says nothing: servers do not hand it on.
 	opening := r.Message
-	if opening.Codec == nil && m.form.inner == codec.JSON {
+	switch {
+	case opening.Codec != nil && opening.Value != nil:
+	case m.form.inner == codec.JSON:
 		opening = transport.Message{Value: "{}", Codec: text{}}
+	default:
+		opening = transport.Message{}
 	}
 	body, err := c.encode(&m, opening)
 	if err != nil {
@@ -134,11 +138,20 @@ func (s *clientStream) read() {
 		if a.end {
 			s.in.closeAnd(io.EOF, s.cancel)
 		} else {
-			s.in.closeAnd(a.err, s.cancel)
+			s.in.closeAnd(s.why(a.err), s.cancel)
 		}
 		s.heading(a.header)
 		return
 	}
+}
+
+// why returns the error that a stream has ended with: the server's, unless the
+// caller's time was over, of which the server may have heard first.
+func (s *clientStream) why(err error) error {
+	if d, ok := s.ctx.Deadline(); ok && !time.Now().Before(d) {
+		return contextError(clientId, context.DeadlineExceeded)
+	}
+	return err
 }
 
 // heading notes the first header.
@@ -214,11 +227,8 @@ func (s *clientStream) write(m *message, body []byte) error {
 func (s *clientStream) CloseSend() error {
 	s.sendMu.Lock()
 	defer s.sendMu.Unlock()
-	if s.closed {
+	if s.closed || s.in.ended() != nil {
 		return nil
-	}
-	if err := s.sendable(); err != nil {
-		return err
 	}
 	s.closed = true
 	end := s.m
@@ -230,7 +240,10 @@ func (s *clientStream) CloseSend() error {
 			return err
 		}
 	}
-	return s.write(&end, body)
+	if err := s.write(&end, body); err != io.EOF { // else the server has ended it
+		return err
+	}
+	return nil
 }
 
 // Recv implements transport.Socket.

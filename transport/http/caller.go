@@ -127,6 +127,10 @@ func (c *caller) Call(ctx context.Context, r transport.Request) (transport.Reply
 		head, trail := x.metadata()
 		return transport.Reply{Header: head, Trailer: trail}, err
 	}
+	if x.late() {
+		taken(res.Msg, "").Release()
+		return transport.Reply{}, errors.Wrap(callerId, errors.CodeDeadlineExceeded, context.DeadlineExceeded)
+	}
 	return transport.Reply{Body: taken(res.Msg, contentTypeOf(r.Message)), Header: fromHTTP(res.Header()), Trailer: fromHTTP(res.Trailer())}, nil
 }
 

@@ -94,6 +94,13 @@ func (x *exchange) metadata() (head, trail metadata.Header) {
 	return metadataOf(x.res, x.meta)
 }
 
+// late reports whether the deadline has passed, whether or not the timer has
+// noticed yet.
+func (x *exchange) late() bool {
+	d, ok := x.Deadline()
+	return ok && !time.Now().Before(d)
+}
+
 // receiving is the body of a response; it notes what breaks it, but for this
 // side's closing it.
 type receiving struct {
@@ -256,7 +263,7 @@ func (c *caller) breakage(x *exchange, err error) error {
 		case resetRefused:
 			return c.refused(stderrors.New("it refused the stream"))
 		case resetCancel:
-			if d, ok := x.Deadline(); ok && !time.Now().Before(d) {
+			if x.late() {
 				return errors.Wrap(callerId, errors.CodeDeadlineExceeded, context.DeadlineExceeded)
 			}
 			return errors.NewCode(callerId, errors.CodeCanceled, "%s has reset the call", c.remote)

@@ -159,8 +159,8 @@ func (s *clientStream) Recv() (transport.Body, error) {
 	// An end that is none, without trailers, is not io.EOF for connect.
 	if broken != nil || !stderrors.Is(err, io.EOF) || connect.IsWireError(err) {
 		err = s.c.failure(s.x, err)
-	} else {
-		err = io.EOF
+	} else if err = io.EOF; s.x.late() {
+		err = errors.Wrap(callerId, errors.CodeDeadlineExceeded, context.DeadlineExceeded)
 	}
 	return transport.Body{}, s.finish(err)
 }

@@ -2,7 +2,9 @@ package http
 
 import (
 	"context"
+	"encoding/json"
 	stderrors "errors"
+	"fmt"
 	nethttp "net/http"
 	"strings"
 	"sync"
@@ -35,6 +37,9 @@ type Handler struct {
 
 	mu     sync.RWMutex
 	routes map[string]*route // by path
+	// numbers has the endpoints whose field numbers are not written down, nil
+	// for those where they are.
+	numbers map[string]*untagged
 
 	schema *schema // nil when nothing is known of the service
 	micro  *goMicro
@@ -48,6 +53,8 @@ type route struct {
 	unary  nethttp.Handler
 	stream nethttp.Handler
 	safe   bool
+	// untagged is set when callers of protobuf should be told of.
+	untagged *untagged
 }
 
 // maxRoutes is how many paths are remembered. An endpoint has as many as its
@@ -57,7 +64,7 @@ const maxRoutes = 4096
 // NewHandler returns a handler that serves as transport.Listener.Accept is
 // told to.
 func NewHandler(cfg Config, serve func(transport.Socket), opts ...transport.AcceptOption) *Handler {
-	h := &Handler{cfg: cfg.withDefaults(), serve: serve, opts: transport.NewAcceptOptions(opts...), routes: make(map[string]*route)}
+	h := &Handler{cfg: cfg.withDefaults(), serve: serve, opts: transport.NewAcceptOptions(opts...), routes: make(map[string]*route), numbers: make(map[string]*untagged)}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.takes = h.options()
 	h.fails = connect.NewErrorWriter(h.takes...)
@@ -76,7 +83,7 @@ func (h *Handler) options() []connect.HandlerOption {
 			}
 		}
 	}
-	opts := []connect.HandlerOption{connect.WithReadMaxBytes(h.cfg.MaxMessage), connect.WithSendMaxBytes(h.cfg.MaxMessage), gzipped()}
+	opts := []connect.HandlerOption{connect.WithReadMaxBytes(h.cfg.MaxMessage), connect.WithSendMaxBytes(h.cfg.MaxMessage), gzipped(h.cfg.MaxMessage)}
 	if h.cfg.CompressMin > 0 {
 		opts = append(opts, connect.WithCompressMinBytes(h.cfg.CompressMin))
 	} else {
@@ -132,18 +139,16 @@ func (h *Handler) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 		h.get(w, r, rt)
 	case r.Method != nethttp.MethodPost:
 		w.Header().Set("Allow", nethttp.MethodPost)
-		h.answer(w, r, nethttp.StatusMethodNotAllowed, errors.NewCode(handlerId, errors.CodeUnimplemented, "%s is called with POST, not %s", rt.method.Endpoint, r.Method))
+		decline(w, nethttp.StatusMethodNotAllowed, "%s is called with POST, not %s", rt.method.Endpoint, r.Method)
 	case rt.stream == nil && isStream(r):
 		h.fail(w, r, errors.NewCode(handlerId, errors.CodeUnimplemented, "%s is not a stream: call it with one message, as application/json or application/proto", rt.method.Endpoint))
 	case rt.unary == nil && !isStream(r) && !rpc:
-		h.answer(w, r, nethttp.StatusUnsupportedMediaType, errors.NewCode(handlerId, errors.CodeUnimplemented,
-			"%s is a stream: call it by gRPC, gRPC-Web, or Connect with application/connect+json", rt.method.Endpoint))
-	case rt.unary == nil || isStream(r):
+		decline(w, nethttp.StatusUnsupportedMediaType, "%s is a stream: call it by gRPC, gRPC-Web, or Connect with application/connect+json", rt.method.Endpoint)
+	case rt.unary == nil || rpc && rt.stream != nil: // what gRPC does not say, whoever takes both kinds finds out
 		rt.stream.ServeHTTP(w, r)
 	case !rpc && !h.readable(r):
 		w.Header().Set("Accept-Post", "application/json, application/proto, application/grpc, application/grpc-web")
-		h.answer(w, r, nethttp.StatusUnsupportedMediaType, errors.NewCode(handlerId, errors.CodeInvalidArgument,
-			"the content type %q is none that %s takes: send JSON with Content-Type: application/json", r.Header.Get("Content-Type"), rt.method.Endpoint))
+		decline(w, nethttp.StatusUnsupportedMediaType, "the content type %q is none that %s takes: send JSON with Content-Type: application/json", r.Header.Get("Content-Type"), rt.method.Endpoint)
 	default:
 		rt.unary.ServeHTTP(w, r)
 	}
@@ -192,8 +197,7 @@ func (h *Handler) readable(r *nethttp.Request) bool {
 func (h *Handler) get(w nethttp.ResponseWriter, r *nethttp.Request, rt *route) {
 	if !rt.safe {
 		w.Header().Set("Allow", nethttp.MethodPost)
-		h.answer(w, r, nethttp.StatusMethodNotAllowed, errors.NewCode(handlerId, errors.CodeUnimplemented,
-			"%s is called with POST: it is not marked as safe, so a GET must not call it", rt.method.Endpoint))
+		decline(w, nethttp.StatusMethodNotAllowed, "%s is called with POST: it is not marked as safe, so a GET must not call it", rt.method.Endpoint)
 		return
 	}
 	q := r.URL.Query()
@@ -254,6 +258,20 @@ func (h *Handler) answer(w nethttp.ResponseWriter, r *nethttp.Request, status in
 	h.fail(statusWriter{w, status}, r, err)
 }
 
+// decline answers a request whose form is of no protocol. The JSON has no code:
+// it would be that of a call, and this is none.
+func decline(w nethttp.ResponseWriter, status int, format string, a ...any) {
+	b, err := json.Marshal(struct {
+		Message string `json:"message"`
+	}{fmt.Sprintf(format, a...)})
+	if err != nil { // a string always has a form
+		b = nil
+	}
+	w.Header().Set("Content-Type", codec.JSON)
+	w.WriteHeader(status)
+	_, _ = w.Write(append(b, '\n')) // it fails when the caller has gone
+}
+
 // statusWriter replaces the status.
 type statusWriter struct {
 	nethttp.ResponseWriter
@@ -276,6 +294,9 @@ func (h *Handler) route(path string) (*route, error) {
 		return nil, errors.NewCode(handlerId, errors.CodeNotFound, "the path %q names no endpoint: it is /Handler/Method, such as /Greeter/Hello", path)
 	}
 	rt = &route{method: transport.Method{Endpoint: name}, safe: ep.Safe}
+	h.mu.Lock()
+	rt.untagged = h.untaggedOf(name, ep)
+	h.mu.Unlock()
 	var unary transport.Unary
 	if h.opts.Lookup != nil {
 		var err error
@@ -288,6 +309,8 @@ func (h *Handler) route(path string) (*route, error) {
 		rt.unary = h.unary(path, rt, unary)
 	case known && ep.Kind != transport.KindUnary:
 		rt.stream = h.stream(path, rt)
+	case known:
+		rt.unary = h.unary(path, rt, h.socketUnary(rt))
 	default: // it may be either
 		rt.unary = h.unary(path, rt, h.socketUnary(rt))
 		rt.stream = h.stream(path, rt)

@@ -4,6 +4,7 @@ import (
 	"context"
 	stderrors "errors"
 	"io"
+	"math"
 	nethttp "net/http"
 
 	"connectrpc.com/connect"
@@ -97,12 +98,17 @@ func (s *health) routes() map[string]nethttp.Handler {
 			return nil
 		})
 	}
-	opts := []connect.HandlerOption{connect.WithReadMaxBytes(maxHealthRequest), connect.WithIdempotency(connect.IdempotencyNoSideEffects), connect.WithCompressMinBytes(s.h.cfg.CompressMin)}
+	opts := []connect.HandlerOption{connect.WithReadMaxBytes(maxHealthRequest), connect.WithIdempotency(connect.IdempotencyNoSideEffects), gzipped(maxHealthRequest)}
+	if s.h.cfg.CompressMin > 0 {
+		opts = append(opts, connect.WithCompressMinBytes(s.h.cfg.CompressMin))
+	} else {
+		opts = append(opts, connect.WithCompressMinBytes(math.MaxInt))
+	}
 	const base = "/" + healthService + "/"
 	return map[string]nethttp.Handler{
-		base + "Check": connect.NewUnaryHandler(base+"Check", s.check, append(opts, schema(s.request))...),
-		base + "List":  connect.NewUnaryHandler(base+"List", s.all, append(opts, schema(s.file.Messages().ByName("HealthListRequest")))...),
-		base + "Watch": connect.NewServerStreamHandler(base+"Watch", s.watch, append(opts, schema(s.request))...),
+		base + "Check": s.h.unaryBounds(connect.NewUnaryHandler(base+"Check", s.check, append(opts, schema(s.request))...), maxHealthRequest),
+		base + "List":  s.h.unaryBounds(connect.NewUnaryHandler(base+"List", s.all, append(opts, schema(s.file.Messages().ByName("HealthListRequest")))...), maxHealthRequest),
+		base + "Watch": s.h.streamBounds(connect.NewServerStreamHandler(base+"Watch", s.watch, append(opts, schema(s.request))...)),
 	}
 }
 

@@ -35,7 +35,8 @@ type Config struct {
 	// request. Default 5 s.
 	HelloTimeout time.Duration
 	// StallTimeout is how long the body of a unary request may take over
-	// HTTP/1.1, and how long a connection may take none of what is sent to it.
+	// HTTP/1.1, how long a connection may take none of what is sent to it, and
+	// how long a caller over HTTP/2 may take none of a large unary answer.
 	// Default 20 s.
 	StallTimeout time.Duration
 	// IdleTimeout is how long a connection without calls is kept. Default 3

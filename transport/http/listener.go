@@ -4,12 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	stderrors "errors"
-	"io"
 	"log/slog"
 	"net"
 	nethttp "net/http"
 	"sync"
-	"time"
 
 	"github.com/seed-9a4e2794/micro/internal/ctxkey"
 	"github.com/seed-9a4e2794/micro/transport"
@@ -33,7 +31,18 @@ var _ transport.Listener = (*Listener)(nil)
 // takes over. Where they are encrypted they are of type *tls.Conn and have
 // agreed on h2 or http/1.1.
 func NewListener(cfg Config, ln net.Listener) *Listener {
-	return &Listener{cfg: cfg.withDefaults(), ln: ln}
+	return &Listener{cfg: cfg.withDefaults(), ln: closed{ln}}
+}
+
+// closed is a listener that can be closed again: here and by net/http's server.
+type closed struct{ net.Listener }
+
+// Close implements net.Listener.
+func (c closed) Close() error {
+	if err := c.Listener.Close(); !stderrors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // Addr returns the bound address.
@@ -65,9 +74,13 @@ func (l *Listener) Accept(serve func(transport.Socket), opts ...transport.Accept
 		MaxHeaderBytes:    l.cfg.MaxHeader,
 		HTTP2: &nethttp.HTTP2Config{
 			MaxConcurrentStreams: l.cfg.MaxCalls,
-			SendPingTimeout:      l.cfg.StallTimeout, // without a frame from the peer
-			PingTimeout:          l.cfg.StallTimeout,
-			WriteByteTimeout:     l.cfg.StallTimeout,
+			// By net/http's defaults one stream whose messages nobody takes
+			// fills the window of the connection, and all calls wait.
+			MaxReceiveBufferPerStream:     64 << 10,
+			MaxReceiveBufferPerConnection: 4<<20 - 1,
+			SendPingTimeout:               l.cfg.StallTimeout, // without a frame from the peer
+			PingTimeout:                   l.cfg.StallTimeout,
+			WriteByteTimeout:              l.cfg.StallTimeout,
 		},
 		// Any stranger can make a connection fail, so it is told only to those
 		// who look.
@@ -144,35 +157,6 @@ func (l *Listener) stop() (*Handler, *nethttp.Server) {
 	l.over = true
 	l.ln.Close() // a second close says so, which does not matter
 	return l.handler, l.server
-}
-
-// timed bounds the time for the body of a unary request over HTTP/1.1, where
-// nothing else does. The limit ends with the body: a deadline that passes later
-// would look as if the caller had gone.
-func timed(w nethttp.ResponseWriter, r *nethttp.Request, limit time.Duration) {
-	if r.ProtoMajor != 1 || r.Body == nil || r.Body == nethttp.NoBody {
-		return
-	}
-	rc := nethttp.NewResponseController(w)
-	if rc.SetReadDeadline(time.Now().Add(limit)) == nil {
-		r.Body = &timedBody{ReadCloser: r.Body, rc: rc}
-	}
-}
-
-// timedBody takes the deadline back at the end of a body.
-type timedBody struct {
-	io.ReadCloser
-	rc *nethttp.ResponseController
-}
-
-// Read implements io.Reader.
-func (b *timedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err != nil && b.rc != nil {
-		_ = b.rc.SetReadDeadline(time.Time{}) // it could be set before
-		b.rc = nil
-	}
-	return n, err
 }
 
 // Listen binds addr, host:port; an empty port or port 0 takes a free one. The

@@ -1,7 +1,8 @@
 package http
 
 import (
-	"errors"
+	stderrors "errors"
+	"fmt"
 	"strings"
 	"sync"
 
@@ -9,15 +10,36 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/seed-9a4e2794/micro/codec"
+	"github.com/seed-9a4e2794/micro/errors"
 	"github.com/seed-9a4e2794/micro/transport"
 )
 
 // message is what connect sends and receives here: a message to send, which
-// its own codec encodes, or a body as it came.
+// its own codec encodes, or a body: as it came, or to send as it is.
 type message struct {
 	out   transport.Message
 	body  *body
 	codec rawCodec // that the body came by
+}
+
+// encoded returns a message to send in its encoded form. connect would look at
+// the size only after compression, and make an internal error of any that the
+// encoding has.
+func encoded(m transport.Message, limit int) (*message, error) {
+	if m.Codec == nil { // an answer without a message
+		return new(message), nil
+	}
+	b := bodies.Get().(*body)
+	var err error
+	if b.b, err = m.Codec.Append(b.b[:0], m.Value); err != nil {
+		b.Release()
+		return nil, errors.Wrap(handlerId, errors.CodeInternal, fmt.Errorf("the answer cannot be encoded: %w", err))
+	}
+	if n := len(b.b); n > limit {
+		b.Release()
+		return nil, errors.Wrap(handlerId, errors.CodeResourceExhausted, fmt.Errorf("%w: the answer has %d bytes, the limit is %d", transport.ErrTooLarge, n, limit))
+	}
+	return &message{body: b}, nil
 }
 
 // body is a received body in a buffer that is used again.
@@ -54,7 +76,7 @@ type rawCodec string
 // Name implements connect.Codec.
 func (c rawCodec) Name() string { return string(c) }
 
-var errNoMessage = errors.New("http: connect was given another message than this package makes")
+var errNoMessage = stderrors.New("http: connect was given another message than this package makes")
 
 // Marshal implements connect.Codec.
 func (c rawCodec) Marshal(v any) ([]byte, error) { return c.MarshalAppend(nil, v) }
@@ -67,6 +89,12 @@ func (c rawCodec) MarshalAppend(dst []byte, v any) ([]byte, error) {
 			return proto.MarshalOptions{}.MarshalAppend(dst, status)
 		}
 		return dst, errNoMessage
+	}
+	if b := m.body; b != nil {
+		m.body = nil
+		dst = append(dst, b.b...)
+		b.Release()
+		return dst, nil
 	}
 	if m.out.Codec == nil { // an answer without a message
 		return dst, nil

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -43,7 +44,9 @@ func newSchema(s transport.Service, health protoreflect.FileDescriptor, log *slo
 // Names implements grpcreflect.Namer.
 func (s *schema) Names() []string {
 	_, names := s.current()
-	return append(slices.Clone(names), healthService, "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+	names = append(slices.Clone(names), healthService, "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // FindFileByPath implements protodesc.Resolver.
@@ -150,38 +153,23 @@ func (s *schema) undescribed(e transport.Endpoint, err error) {
 	}
 }
 
-// generated returns the service of generated code that has an endpoint: the one
-// of that name in the file of the endpoint's messages.
-func generated(handler, method string, e transport.Endpoint) protoreflect.ServiceDescriptor {
+// generated returns the service of generated code that has an endpoint: one of
+// that name with such a method, if it is the only one that is linked in. Of a
+// stream whose handler does not say what it sends and receives the name must do.
+func generated(handler, method string, e transport.Endpoint) (found protoreflect.ServiceDescriptor) {
 	in, out := generatedMessage(e.Request), generatedMessage(e.Response)
-	if in == nil && out == nil {
-		in, out = nil, nil // a stream of which nothing is known but its name
-		return generatedStream(handler, method, e)
-	}
-	if in == nil || out == nil {
-		return nil
-	}
-	for _, file := range [...]protoreflect.FileDescriptor{in.ParentFile(), out.ParentFile()} {
-		if sd := file.Services().ByName(protoreflect.Name(handler)); sd != nil {
-			m := sd.Methods().ByName(protoreflect.Name(method))
-			if m != nil && m.Input().FullName() == in.FullName() && m.Output().FullName() == out.FullName() {
-				return sd
-			}
-		}
-	}
-	return nil
-}
-
-// generatedStream finds the service of a stream whose handler does not say what
-// it sends and receives, if one of that name and with that method is linked in
-// and it is the only one.
-func generatedStream(handler, method string, e transport.Endpoint) (found protoreflect.ServiceDescriptor) {
-	if e.Kind == transport.KindUnary || e.Request != nil || e.Response != nil {
+	unknown := e.Kind != transport.KindUnary && e.Request == nil && e.Response == nil
+	if !unknown && (in == nil || out == nil) {
 		return nil
 	}
 	many := false
 	protoregistry.GlobalFiles.RangeFiles(func(file protoreflect.FileDescriptor) bool {
-		if sd := file.Services().ByName(protoreflect.Name(handler)); sd != nil && sd.Methods().ByName(protoreflect.Name(method)) != nil {
+		sd := file.Services().ByName(protoreflect.Name(handler))
+		if sd == nil {
+			return true
+		}
+		m := sd.Methods().ByName(protoreflect.Name(method))
+		if m != nil && (unknown || m.Input().FullName() == in.FullName() && m.Output().FullName() == out.FullName()) {
 			many = found != nil
 			found = sd
 		}
@@ -199,8 +187,14 @@ func generatedMessage(t reflect.Type) protoreflect.MessageDescriptor {
 	if t == nil {
 		return nil
 	}
-	if m, ok := reflect.Zero(reflect.PointerTo(t)).Interface().(proto.Message); ok {
+	switch m := reflect.Zero(reflect.PointerTo(t)).Interface().(type) {
+	case proto.Message:
 		return m.ProtoReflect().Descriptor()
+	case protoadapt.MessageV1: // of a generator before 2020
+		md := protoadapt.MessageV2Of(m).ProtoReflect().Descriptor()
+		if _, err := protoregistry.GlobalFiles.FindDescriptorByName(md.FullName()); err == nil {
+			return md
+		}
 	}
 	return nil
 }

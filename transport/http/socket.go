@@ -27,7 +27,7 @@ func (h *Handler) stream(path string, rt *route) nethttp.Handler {
 	inner := connect.NewServerStreamHandler(path, func(context.Context, *connect.Request[message], *connect.ServerStream[message]) error {
 		return errNoMessage // the interceptor does not call it
 	}, opts...)
-	return nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
+	return h.streamBounds(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
 		if r.ProtoMajor == 1 {
 			rc := nethttp.NewResponseController(w)
 			// A stream lasts as long as it lasts. Where neither can be set, the
@@ -36,7 +36,7 @@ func (h *Handler) stream(path string, rt *route) nethttp.Handler {
 			_ = rc.EnableFullDuplex()
 		}
 		inner.ServeHTTP(w, r)
-	})
+	}))
 }
 
 // streamInterceptor takes the streams of a handler over.
@@ -60,17 +60,18 @@ func (h *Handler) serveStream(ctx context.Context, rt *route, conn connect.Strea
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c := &callContext{Context: ctx, request: conn.RequestHeader(), protocol: protocolName(conn.Peer().Protocol)}
-	s := &socket{ctx: c, cancel: cancel, conn: conn, method: rt.method}
+	s := &socket{h: h, rt: rt, ctx: c, cancel: cancel, conn: conn}
 	h.serve(s)
 	return s.end(fromGoMicro(c.request))
 }
 
 // socket is a stream at the handler's side.
 type socket struct {
+	h      *Handler
+	rt     *route
 	ctx    *callContext
 	cancel context.CancelFunc
 	conn   connect.StreamingHandlerConn
-	method transport.Method
 
 	recv sync.Mutex // held to receive
 
@@ -83,7 +84,7 @@ type socket struct {
 var _ transport.Socket = (*socket)(nil)
 
 func (s *socket) Context() context.Context { return s.ctx }
-func (s *socket) Method() transport.Method { return s.method }
+func (s *socket) Method() transport.Method { return s.rt.method }
 func (s *socket) Unary() bool              { return false }
 
 // Recv returns the next message.
@@ -97,16 +98,18 @@ func (s *socket) Recv() (transport.Body, error) {
 	if err := s.conn.Receive(m); err != nil {
 		return transport.Body{}, s.received(err)
 	}
-	return m.take(), nil
+	body := m.take()
+	s.h.called(s.rt.untagged, body.ContentType)
+	return body, nil
 }
 
 // received turns an error of connect's into one of the contract.
 func (s *socket) received(err error) error {
+	if ended := s.ctx.Err(); ended != nil {
+		return ended // and not well, even where the messages have
+	}
 	if stderrors.Is(err, io.EOF) {
 		return io.EOF
-	}
-	if ended := s.ctx.Err(); ended != nil {
-		return ended
 	}
 	var ce *connect.Error
 	if stderrors.As(err, &ce) {
@@ -133,7 +136,11 @@ func (s *socket) sendLocked(m transport.Message) error {
 		return err
 	}
 	s.begin()
-	if err := s.conn.Send(&message{out: m}); err != nil {
+	out, err := encoded(m, s.h.cfg.MaxMessage)
+	if err != nil {
+		return err
+	}
+	if err := s.conn.Send(out); err != nil {
 		return s.received(err)
 	}
 	return nil

@@ -54,10 +54,13 @@ func toConnect(err error, goMicro bool) *connect.Error {
 	return out
 }
 
+// typeURL is where types are said to be from. connect hides it in what comes.
+const typeURL = "type.googleapis.com/"
+
 func addDetail(to *connect.Error, d errors.Detail) {
 	url := d.Type
 	if !strings.Contains(url, "/") {
-		url = "type.googleapis.com/" + url
+		url = typeURL + url
 	}
 	if cd, err := connect.NewErrorDetail(&anypb.Any{TypeUrl: url, Value: d.Value}); err == nil { // an Any always is one
 		to.AddDetail(cd)
@@ -70,10 +73,8 @@ func appendError(b []byte, e *errors.Error) []byte {
 		b = protowire.AppendTag(b, fieldId, protowire.BytesType)
 		b = protowire.AppendString(b, e.Id)
 	}
-	if e.Code != 0 {
-		b = protowire.AppendTag(b, fieldCode, protowire.VarintType)
-		b = protowire.AppendVarint(b, uint64(e.Code))
-	}
+	b = protowire.AppendTag(b, fieldCode, protowire.VarintType)
+	b = protowire.AppendVarint(b, uint64(e.Code))
 	if e.Status != "" && e.Status != nethttp.StatusText(int(e.Code)) {
 		b = protowire.AppendTag(b, fieldStatus, protowire.BytesType)
 		b = protowire.AppendString(b, e.Status)
@@ -96,7 +97,7 @@ func fromConnect(ce *connect.Error) *errors.Error {
 			}
 			continue
 		}
-		e.Details = append(e.Details, errors.Detail{Type: d.Type(), Value: d.Bytes()})
+		e.Details = append(e.Details, errors.Detail{Type: typeURL + d.Type(), Value: d.Bytes()})
 	}
 	if v := ce.Meta().Get(errorKey); v != "" {
 		own := *e

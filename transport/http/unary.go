@@ -18,18 +18,28 @@ func (h *Handler) unary(path string, rt *route, u transport.Unary) nethttp.Handl
 	if rt.safe {
 		opts = append(opts[:len(opts):len(opts)], connect.WithIdempotency(connect.IdempotencyNoSideEffects))
 	}
-	return connect.NewUnaryHandler(path, func(ctx context.Context, req *connect.Request[message]) (*connect.Response[message], error) {
+	return h.unaryBounds(connect.NewUnaryHandler(path, func(ctx context.Context, req *connect.Request[message]) (*connect.Response[message], error) {
 		c := &callContext{Context: ctx, request: req.Header(), protocol: protocolName(req.Peer().Protocol)}
 		body := req.Msg.take()
+		h.called(rt.untagged, body.ContentType)
 		m, err := u(c, body)
-		body.Release()
+		if err == nil {
+			// Connect's deadlines are in whole milliseconds, so this one may have
+			// passed while the caller still waits.
+			err = ctx.Err()
+		}
+		var out *message
+		if err == nil {
+			out, err = encoded(m, h.cfg.MaxMessage)
+		}
+		body.Release() // not before: the answer may hold what it was asked
 		if err != nil {
 			ce := toConnect(err, fromGoMicro(req.Header()))
 			toHTTP(ce.Meta(), c.reply.Header())
 			toHTTP(ce.Meta(), c.reply.Trailer())
 			return nil, ce
 		}
-		rsp := connect.NewResponse(&message{out: m})
+		rsp := connect.NewResponse(out)
 		if head := c.reply.Header(); len(head) > 0 {
 			toHTTP(rsp.Header(), head)
 		}
@@ -37,7 +47,7 @@ func (h *Handler) unary(path string, rt *route, u transport.Unary) nethttp.Handl
 			toHTTP(rsp.Trailer(), trail)
 		}
 		return rsp, nil
-	}, opts...)
+	}, opts...), h.cfg.MaxMessage)
 }
 
 // socketUnary returns a function that serves a unary call as a Socket, for a

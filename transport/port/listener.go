@@ -27,10 +27,12 @@ type listener struct {
 	done  chan struct{} // closed when no more is accepted
 	group sync.WaitGroup
 
-	mu       sync.Mutex
-	sniffing map[net.Conn]struct{} // connections that have not been handed on
-	over     bool
-	accepted chan struct{} // closed when Accept has returned; nil before it is called
+	mu        sync.Mutex
+	sniffing  map[net.Conn]struct{} // connections that have not been handed on
+	over      bool
+	cut       bool          // connections that have not been handed on are closed
+	accepting chan struct{} // closed when no more is accepted; nil before Accept is called
+	accepted  chan struct{} // closed when Accept has returned; nil before it is called
 }
 
 var _ transport.Listener = (*listener)(nil)
@@ -64,7 +66,7 @@ func (l *listener) Accept(serve func(transport.Socket), opts ...transport.Accept
 		l.mu.Unlock()
 		return stderrors.New("port: Accept has been called before")
 	}
-	l.accepted = make(chan struct{})
+	l.accepting, l.accepted = make(chan struct{}), make(chan struct{})
 	l.mu.Unlock()
 	defer close(l.accepted)
 	var engines sync.WaitGroup
@@ -76,6 +78,7 @@ func (l *listener) Accept(serve func(transport.Socket), opts ...transport.Accept
 		})
 		<-ready
 	}
+	defer close(l.accepting)
 	return l.accept()
 }
 
@@ -109,7 +112,7 @@ func (l *listener) accept() error {
 // begin finds out what a connection speaks, on a goroutine of its own.
 func (l *listener) begin(conn net.Conn) {
 	l.mu.Lock()
-	if l.over {
+	if l.cut {
 		l.mu.Unlock()
 		conn.Close()
 		return
@@ -120,31 +123,61 @@ func (l *listener) begin(conn net.Conn) {
 	go func() {
 		defer l.group.Done()
 		l.sniff(conn)
-		l.mu.Lock()
-		delete(l.sniffing, conn)
-		l.mu.Unlock()
+		l.claim(conn)
 	}()
 }
 
-// stop stops accepting, and closes the connections that have said nothing yet.
-func (l *listener) stop() {
+// claim takes a connection from the listener, to hand it on: stop must not
+// close one that an engine has answered already, as its caller would not know
+// whether its first call was executed. It reports whether it is still open.
+func (l *listener) claim(conn net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, open := l.sniffing[conn]
+	delete(l.sniffing, conn)
+	return open
+}
+
+// helloGrace is how long connections that were made before a Shutdown have to
+// begin. Whoever has connected has mostly sent its first call already.
+const helloGrace = 250 * time.Millisecond
+
+// stop stops accepting, and hands on the connections that have been made, to
+// engines that still take calls. Those that have said nothing when grace and
+// ctx have ended are closed.
+func (l *listener) stop(ctx context.Context, grace time.Duration) {
 	l.mu.Lock()
 	if !l.over {
 		l.over = true
 		close(l.done)
 	}
+	accepting := l.accepting
+	l.mu.Unlock()
+	l.ln.Close() // a second close says so, which does not matter
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	defer context.AfterFunc(ctx, l.closeSilent)()
+	if accepting != nil {
+		<-accepting
+	}
+	l.group.Wait()
+}
+
+// closeSilent closes the connections that have not been handed on.
+func (l *listener) closeSilent() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cut = true
 	for conn := range l.sniffing {
 		conn.Close()
 	}
-	l.mu.Unlock()
-	l.ln.Close() // a second close says so, which does not matter
-	l.group.Wait()
+	clear(l.sniffing)
 }
 
 // Shutdown stops taking connections and calls, and waits for those under way;
 // see transport.Listener.
 func (l *listener) Shutdown(ctx context.Context) error {
-	l.stop()
+	l.stop(ctx, helloGrace)
 	var group sync.WaitGroup
 	errs := make([]error, 2)
 	for i, e := range [...]transport.Listener{l.native, l.http} {
@@ -160,7 +193,8 @@ func (l *listener) Shutdown(ctx context.Context) error {
 
 // Close stops at once; see transport.Listener.
 func (l *listener) Close() error {
-	l.stop()
+	l.closeSilent()
+	l.stop(context.Background(), 0)
 	err := stderrors.Join(l.native.Close(), l.http.Close())
 	l.wait()
 	return err

@@ -36,7 +36,7 @@ func (l *listener) sniff(conn net.Conn) {
 	case read[0] != tlsHandshake && l.tls != nil && !l.t.cfg.AllowPlain:
 		l.wantsTLS(conn, read)
 	case read[0] != tlsHandshake:
-		l.plain(conn, read)
+		l.plain(conn, conn, read)
 	case l.tls == nil:
 		// A fatal alert, handshake_failure: RFC 8446 §6. There is no better
 		// way to tell a TLS client, which shows the number.
@@ -46,16 +46,28 @@ func (l *listener) sniff(conn net.Conn) {
 	}
 }
 
-// plain hands on a connection without TLS, or within it without ALPN.
-func (l *listener) plain(conn net.Conn, read []byte) {
-	if err := conn.SetDeadline(time.Time{}); err != nil {
-		conn.Close()
-		return
+// handOn makes a connection ready for an engine. It closes it, and returns
+// false, when the listener has closed it already.
+func (l *listener) handOn(raw net.Conn) bool {
+	if err := raw.SetDeadline(time.Time{}); err != nil || !l.claim(raw) {
+		raw.Close()
+		return false
 	}
+	return true
+}
+
+// plain hands on a connection without TLS, or within it without ALPN. raw is
+// the one that was accepted.
+func (l *listener) plain(raw, conn net.Conn, read []byte) {
 	switch first := read[0]; {
 	case first == wire.FirstByte:
-		l.native.Serve(conn, read)
+		if l.handOn(raw) {
+			l.native.Serve(conn, read)
+		}
 	case 'A' <= first && first <= 'Z': // a method, or HTTP/2's preface
+		if !l.handOn(raw) {
+			return
+		}
 		r := replayed{Conn: conn, read: read}
 		if tc, ok := conn.(*tls.Conn); ok {
 			l.web.give(&replayedTLS{r, tc})
@@ -78,11 +90,9 @@ func (l *listener) secure(conn net.Conn, read []byte) {
 	}
 	switch tc.ConnectionState().NegotiatedProtocol {
 	case tcp.ALPN:
-		if err := conn.SetDeadline(time.Time{}); err != nil {
-			conn.Close()
-			return
+		if l.handOn(conn) {
+			l.native.Serve(tc, nil)
 		}
-		l.native.Serve(tc, nil)
 	case "":
 		buf := make([]byte, sniffed)
 		n, err := tc.Read(buf)
@@ -90,13 +100,11 @@ func (l *listener) secure(conn net.Conn, read []byte) {
 			l.refused(tc, "the peer has sent nothing after the TLS handshake", err)
 			return
 		}
-		l.plain(tc, buf[:n])
+		l.plain(conn, tc, buf[:n])
 	default: // h2 and http/1.1, for which net/http needs the connection as it is
-		if err := conn.SetDeadline(time.Time{}); err != nil {
-			conn.Close()
-			return
+		if l.handOn(conn) {
+			l.web.give(tc)
 		}
-		l.web.give(tc)
 	}
 }
 
