@@ -2,11 +2,11 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"iter"
 	"reflect"
 
+	"github.com/seed-9a4e2794/micro/errors"
 	"github.com/seed-9a4e2794/micro/transport"
 )
 
@@ -110,7 +110,8 @@ func typedStream[Req, Rsp any](name string, kind transport.Kind, fn any, opts []
 // noRequest is the error of a stream that should begin with a request.
 func noRequest(name string, err error) error {
 	if err == io.EOF {
-		return fmt.Errorf("%s: the caller sent no request", name)
+		// The code that gRPC has for a number of messages other than the method's.
+		return errors.NewCode(serverId, errors.CodeUnimplemented, "%s: the caller sent no request", name)
 	}
 	return err
 }

@@ -139,16 +139,16 @@ func (h *Handler) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 		h.get(w, r, rt)
 	case r.Method != nethttp.MethodPost:
 		w.Header().Set("Allow", nethttp.MethodPost)
-		decline(w, nethttp.StatusMethodNotAllowed, "%s is called with POST, not %s", rt.method.Endpoint, r.Method)
+		decline(w, r, nethttp.StatusMethodNotAllowed, "%s is called with POST, not %s", rt.method.Endpoint, r.Method)
 	case rt.stream == nil && isStream(r):
 		h.fail(w, r, errors.NewCode(handlerId, errors.CodeUnimplemented, "%s is not a stream: call it with one message, as application/json or application/proto", rt.method.Endpoint))
 	case rt.unary == nil && !isStream(r) && !rpc:
-		decline(w, nethttp.StatusUnsupportedMediaType, "%s is a stream: call it by gRPC, gRPC-Web, or Connect with application/connect+json", rt.method.Endpoint)
+		decline(w, r, nethttp.StatusUnsupportedMediaType, "%s is a stream: call it by gRPC, gRPC-Web, or Connect with application/connect+json", rt.method.Endpoint)
 	case rt.unary == nil || rpc && rt.stream != nil: // what gRPC does not say, whoever takes both kinds finds out
 		rt.stream.ServeHTTP(w, r)
 	case !rpc && !h.readable(r):
 		w.Header().Set("Accept-Post", "application/json, application/proto, application/grpc, application/grpc-web")
-		decline(w, nethttp.StatusUnsupportedMediaType, "the content type %q is none that %s takes: send JSON with Content-Type: application/json", r.Header.Get("Content-Type"), rt.method.Endpoint)
+		decline(w, r, nethttp.StatusUnsupportedMediaType, "the content type %q is none that %s takes: send JSON with Content-Type: application/json", r.Header.Get("Content-Type"), rt.method.Endpoint)
 	default:
 		rt.unary.ServeHTTP(w, r)
 	}
@@ -197,7 +197,7 @@ func (h *Handler) readable(r *nethttp.Request) bool {
 func (h *Handler) get(w nethttp.ResponseWriter, r *nethttp.Request, rt *route) {
 	if !rt.safe {
 		w.Header().Set("Allow", nethttp.MethodPost)
-		decline(w, nethttp.StatusMethodNotAllowed, "%s is called with POST: it is not marked as safe, so a GET must not call it", rt.method.Endpoint)
+		decline(w, r, nethttp.StatusMethodNotAllowed, "%s is called with POST: it is not marked as safe, so a GET must not call it", rt.method.Endpoint)
 		return
 	}
 	q := r.URL.Query()
@@ -258,18 +258,21 @@ func (h *Handler) answer(w nethttp.ResponseWriter, r *nethttp.Request, status in
 	h.fail(statusWriter{w, status}, r, err)
 }
 
-// decline answers a request whose form is of no protocol. The JSON has no code:
-// it would be that of a call, and this is none.
-func decline(w nethttp.ResponseWriter, status int, format string, a ...any) {
-	b, err := json.Marshal(struct {
-		Message string `json:"message"`
-	}{fmt.Sprintf(format, a...)})
-	if err != nil { // a string always has a form
-		b = nil
+// decline answers a request whose form is of no protocol. There is no code: it
+// would be that of a call, and this is none. Clients of the protocols look for
+// one in JSON, and else at the status; they say nothing of what they accept.
+func decline(w nethttp.ResponseWriter, r *nethttp.Request, status int, format string, a ...any) {
+	text := fmt.Sprintf(format, a...)
+	form := "text/plain; charset=utf-8"
+	if r.Header.Get("Accept") != "" {
+		if b, err := json.Marshal(map[string]string{"message": text}); err == nil { // a string always has a form
+			form, text = codec.JSON, string(b)
+		}
 	}
-	w.Header().Set("Content-Type", codec.JSON)
+	w.Header().Set("Content-Type", form)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(b, '\n')) // it fails when the caller has gone
+	_, _ = fmt.Fprintln(w, text) // it fails when the caller has gone
 }
 
 // statusWriter replaces the status.

@@ -241,6 +241,7 @@ func (h *house) askBy(c *nethttp.Client, method, path string, body io.Reader, he
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	r.Header.Set("Accept", "*/*") // as curl does
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Add(header[i], header[i+1])
 	}
