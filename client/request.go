@@ -100,9 +100,13 @@ func (c *client) Stream(ctx context.Context, req Request, opts ...CallOption) (S
 		w.deadline = time.Now().Add(call.RequestTimeout)
 	}
 	w.header = p.header(ctx)
+	var enc codec.Codec // nil follows the first message
 	if accept, err := p.codecs.Find(w.contentType, w.body); err == nil {
 		w.header = w.header.Clone() // with room for one field more
 		w.header.Set(acceptKey, accept.Name())
+		if w.contentType != "" || w.body != nil {
+			enc = accept
+		}
 	}
 	c.budget.call()
 	var tried *Tried
@@ -115,7 +119,7 @@ func (c *client) Stream(ctx context.Context, req Request, opts ...CallOption) (S
 		}
 		w.more = n < call.Retries
 		start := time.Now()
-		s, node, err := c.open(ctx, p, &w, last, n, start)
+		s, node, err := c.open(ctx, p, &w, enc, last, n, start)
 		if err == nil {
 			return s, nil
 		}
@@ -131,12 +135,12 @@ func (c *client) Stream(ctx context.Context, req Request, opts ...CallOption) (S
 
 // open makes one attempt to open a stream. The node is nil when none could be
 // picked.
-func (c *client) open(ctx context.Context, p *parts, w *work, avoid *registry.Node, n int, start time.Time) (*stream, *registry.Node, error) {
+func (c *client) open(ctx context.Context, p *parts, w *work, enc codec.Codec, avoid *registry.Node, n int, start time.Time) (*stream, *registry.Node, error) {
 	pick, strict, err := c.choose(ctx, p, w, avoid, n)
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err := c.openAt(ctx, p, w, pick, strict)
+	s, err := c.openAt(ctx, p, w, enc, pick, strict)
 	if err != nil {
 		pick.done(time.Since(start), err)
 	}
@@ -144,8 +148,9 @@ func (c *client) open(ctx context.Context, p *parts, w *work, avoid *registry.No
 }
 
 // openAt opens a stream at a node, whose connection, if it has ended, is
-// replaced once.
-func (c *client) openAt(ctx context.Context, p *parts, w *work, pick chosen, strict bool) (*stream, error) {
+// replaced once. Protocols over HTTP say with the opening how all messages are
+// encoded, which is as enc does.
+func (c *client) openAt(ctx context.Context, p *parts, w *work, enc codec.Codec, pick chosen, strict bool) (*stream, error) {
 	for fresh := false; ; fresh = true {
 		conn, peer, err := c.connection(ctx, p, w, w.target(pick.Node))
 		if err != nil {
@@ -153,7 +158,8 @@ func (c *client) openAt(ctx context.Context, p *parts, w *work, pick chosen, str
 		}
 		conn.begin()
 		octx, opened, cancel := opening(ctx, w)
-		sock, err := conn.Open(octx, transport.Request{Method: transport.Method{Service: w.service, Endpoint: w.endpoint, Strict: strict}, Header: w.header})
+		sock, err := conn.Open(octx, transport.Request{Method: transport.Method{Service: w.service, Endpoint: w.endpoint, Strict: strict},
+			Message: transport.Message{Codec: enc}, Header: w.header})
 		if late := opened(); late && ctx.Err() == nil {
 			if err == nil {
 				sock.Reset()
@@ -164,13 +170,14 @@ func (c *client) openAt(ctx context.Context, p *parts, w *work, pick chosen, str
 		if err != nil {
 			cancel()
 		} else {
+			s := &stream{sock: sock, parts: p, req: w.req, ctype: w.contentType, cancel: cancel}
 			// However the program treats the stream, its node hears of the end.
 			context.AfterFunc(sock.Context(), func() {
-				cancel()
+				s.ended()
 				pick.done(0, ending(sock, conn))
 				c.pool.end(conn)
 			})
-			return &stream{sock: sock, parts: p, req: w.req, ctype: w.contentType}, nil
+			return s, nil
 		}
 		over := conn.Err() != nil
 		if over {
@@ -214,6 +221,10 @@ type stream struct {
 	parts *parts
 	req   Request
 	ctype string // "" follows each message
+	// cancel ends the context of the call. A server may end the stream before
+	// its messages have been received here, which must not lose them: so it is
+	// called when Recv has come to the end, or nobody will call Recv.
+	cancel context.CancelFunc
 
 	mu     sync.Mutex
 	err    error
@@ -252,6 +263,9 @@ func (s *stream) Send(v any) error {
 func (s *stream) Recv(v any) error {
 	body, err := s.sock.Recv()
 	if err != nil {
+		if s.sock.Context().Err() != nil {
+			s.cancel()
+		}
 		return s.fail(err)
 	}
 	defer body.Release()
@@ -267,6 +281,17 @@ func (s *stream) Recv(v any) error {
 
 func (s *stream) CloseSend() error { return s.sock.CloseSend() }
 
+// ended lets go of the context when the stream has ended, unless messages may
+// still be received.
+func (s *stream) ended() {
+	s.mu.Lock()
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
+		s.cancel()
+	}
+}
+
 // closeGrace is how long a server may go on after Close.
 const closeGrace = time.Second
 
@@ -279,6 +304,7 @@ func (s *stream) Close() error {
 		return nil
 	}
 	if s.sock.Context().Err() != nil {
+		s.cancel()
 		return nil
 	}
 	// First, because a Send that waits for the server holds up CloseSend.

@@ -9,6 +9,8 @@
 //   - typed: the same without interfaces to fill: functions, types checked by
 //     the compiler
 //   - function: a service that serves one request and ends
+//   - everyprotocol: one service, called by HTTP, Connect, gRPC and gRPC-Web
+//     clients that know nothing of this framework
 //   - wrapper: what is done around every call and event
 //
 // The tests of this package build all of them, run them as processes, and look

@@ -25,12 +25,13 @@ func build(t *testing.T, folder string) string {
 // examples are the folders with programs, and the tests that run them.
 func examples() map[string]func(t *testing.T, w *world) {
 	return map[string]func(t *testing.T, w *world){
-		"greeter":  greeter,
-		"pubsub":   pubsub,
-		"stream":   stream,
-		"typed":    typed,
-		"function": function,
-		"wrapper":  wrapper,
+		"greeter":       greeter,
+		"pubsub":        pubsub,
+		"stream":        stream,
+		"typed":         typed,
+		"function":      function,
+		"everyprotocol": everyProtocol,
+		"wrapper":       wrapper,
 	}
 }
 
@@ -127,6 +128,14 @@ func function(t *testing.T, w *world) {
 	w.awaitNodes("images", 1)
 	wants(t, w.start(caller).ends(), "small-cat.png")
 	wants(t, service.ends(), "resizing cat.png", "done") // by itself
+}
+
+func everyProtocol(t *testing.T, w *world) {
+	service := w.start(build(t, "everyprotocol"))
+	caller := build(t, "everyprotocol/client")
+	w.awaitNodes("everyprotocol", 1)
+	wants(t, w.start(caller).ends(), `JSON: "Hello Ada"`, `GET: "Hello Ada"`, "Connect: Hello Ada", "gRPC: Hello Ada", "gRPC-Web: Hello Ada")
+	service.stops()
 }
 
 func wrapper(t *testing.T, w *world) {

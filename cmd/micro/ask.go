@@ -40,10 +40,20 @@ func ask[T any](ctx context.Context, p *parts, versions []*registry.Service, end
 			a := &answers[i]
 			began := time.Now()
 			req := p.client.NewRequest(versions[0].Name, endpoint, struct{}{}, client.WithContentType(codec.JSON))
-			a.err = p.client.Call(ctx, req, &a.value, client.WithAddress(a.node.Address), client.WithRetries(0))
+			a.err = p.client.Call(ctx, req, &a.value, client.WithAddress(a.node.Address), client.WithRetries(0), asNode(a.node))
 			a.took = time.Since(began)
 		})
 	}
 	group.Wait()
 	return answers
+}
+
+// asNode makes a call to an address as the node's record says: by its protocol,
+// and with TLS where it takes nothing else.
+func asNode(n *registry.Node) client.CallOption {
+	return client.WithCallWrapper(func(next client.CallFunc) client.CallFunc {
+		return func(ctx context.Context, _ *registry.Node, req client.Request, rsp any, opts client.CallOptions) error {
+			return next(ctx, n, req, rsp, opts)
+		}
+	})
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/seed-9a4e2794/micro/client"
 	"github.com/seed-9a4e2794/micro/cmd/micro/internal/gateway"
 	"github.com/seed-9a4e2794/micro/cmd/micro/internal/lookup"
-	"github.com/seed-9a4e2794/micro/codec"
 	"github.com/seed-9a4e2794/micro/metadata"
 	"github.com/seed-9a4e2794/micro/registry"
 )
@@ -31,19 +30,20 @@ of 64 and more are what the service answered: 64 plus the gRPC code.`,
 		examples: []string{
 			"micro call greeter hello name=Ada",
 			`micro call greeter Greeter.Hello '{"name":"Ada"}' --metadata X-Tenant=blue`,
-			"micro call orders create @order.json --timeout 30s | jq .id",
+			"micro call helloworld.Greeter SayHello name=Ada --protocol grpc --address 127.0.0.1:50051",
 		},
-		flags: callFlags(),
+		flags: append(callFlags(), timeoutFlag()),
 		run:   t.call,
 	}
 }
 
+// callFlags are those of call and stream.
 func callFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "metadata", Aliases: []string{"H"}, Usage: "metadata of the call; may be given again"},
 		&cli.StringFlag{Name: "address", Usage: "call this node, host:port, and no other"},
+		&cli.StringFlag{Name: "protocol", Usage: "micro, grpc, grpc-web, connect, mucp; else what the node's record says"},
 		bodyFlag(),
-		timeoutFlag(),
 	}
 }
 
@@ -52,23 +52,35 @@ type target struct {
 	service, endpoint string
 	record            *registry.Endpoint // nil when nobody has registered it
 	opts              []client.CallOption
+	form              form
 }
 
 // target finds the endpoint of a call or stream. With an address the registry
 // only helps.
 func (p *parts) target(ctx context.Context, c *cli.Command) (*target, error) {
 	x := &target{service: c.Args().Get(0), endpoint: c.Args().Get(1)}
+	protocol, address := c.String("protocol"), c.String("address")
+	if err := p.speaks(protocol); err != nil {
+		return nil, err
+	}
+	if protocol != "" {
+		x.opts = append(x.opts, client.WithProtocol(protocol))
+	}
 	versions, err := p.service(ctx, x.service)
-	if address := c.String("address"); address != "" {
+	if address != "" {
 		x.opts = append(x.opts, client.WithAddress(address))
+		if n := nodeAt(versions, address); n != nil {
+			x.opts = append(x.opts, asNode(n))
+		}
 		err = nil
 	}
 	if err != nil {
 		return nil, err
 	}
 	endpoints := gateway.Endpoints(versions)
-	if len(endpoints) == 0 {
-		return x, nil // the node decides
+	if len(endpoints) == 0 { // the node decides
+		x.form, err = p.form(ctx, x, versions, protocol, address)
+		return x, err
 	}
 	found, several := lookup.Endpoint(endpoints, x.endpoint)
 	switch {
@@ -82,6 +94,18 @@ func (p *parts) target(ctx context.Context, c *cli.Command) (*target, error) {
 		return nil, missing(fmt.Sprintf("%s has no endpoint %q", nameAndVersions(versions), x.endpoint), x.endpoint, endpoints, "")
 	}
 	return x, nil
+}
+
+// nodeAt returns the node of that address, nil when nobody has registered it.
+func nodeAt(versions []*registry.Service, address string) *registry.Node {
+	for _, s := range versions {
+		for _, n := range s.Nodes {
+			if n.Address == address {
+				return n
+			}
+		}
+	}
+	return nil
 }
 
 // nameAndVersions names a service with its versions.
@@ -155,17 +179,22 @@ func (t *tool) call(ctx context.Context, c *cli.Command) error {
 				return next(ctx, n, req, rsp, opts)
 			}
 		})
-		var rsp json.RawMessage
+		msg, err := x.form.request(body)
+		if err != nil {
+			return err
+		}
+		rsp := x.form.response()
 		began := time.Now()
-		req := p.client.NewRequest(x.service, x.endpoint, body, client.WithContentType(codec.JSON))
-		if err := p.client.Call(ctx, req, &rsp, append(x.opts, seen, dialTime(c))...); err != nil {
+		req := p.client.NewRequest(x.service, x.endpoint, msg, client.WithContentType(x.form.contentType()))
+		if err := p.client.Call(ctx, req, rsp, append(x.opts, seen, dialTime(c))...); err != nil {
 			return callFailure(x.service, x.endpoint, err)
 		}
 		took := time.Since(began)
-		if len(rsp) == 0 {
-			rsp = json.RawMessage("{}")
+		text, err := x.form.text(rsp)
+		if err != nil {
+			return err
 		}
-		if err := t.printMessage(rsp); err != nil {
+		if err := t.printMessage(text); err != nil {
 			return err
 		}
 		if terminal(t.stderr) {

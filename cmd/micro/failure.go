@@ -95,6 +95,9 @@ func callFailure(service, endpoint string, err error) *failure {
 		errors.Is(err, selector.ErrNoneAvailable):
 		f.exit = exitUnreachable
 		f.hints = []string{"see who answers: micro health " + service}
+		if strings.Contains(text, "signed by unknown authority") {
+			f.hints = []string{"say whom to trust: --tls_ca FILE"}
+		}
 	case errors.Is(err, registry.ErrNotFound):
 		f.exit = exitNotFound
 	default:

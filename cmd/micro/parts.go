@@ -16,6 +16,8 @@ import (
 	"github.com/seed-9a4e2794/micro/config/backend"
 	"github.com/seed-9a4e2794/micro/registry"
 	"github.com/seed-9a4e2794/micro/transport"
+	"github.com/seed-9a4e2794/micro/transport/credentials"
+	"github.com/seed-9a4e2794/micro/transport/port"
 )
 
 // from is how services see the tool.
@@ -25,8 +27,9 @@ const from = "micro"
 type parts struct {
 	registryName string
 	registry     registry.Registry
-	broker       broker.Broker       // nil is the default
-	transport    transport.Transport // nil is the default
+	broker       broker.Broker // nil is the default
+	transport    transport.Transport
+	tls          *credentials.Credentials // nil is plain text
 	client       client.Client
 	closers      []func() error // in the order of making
 }
@@ -47,13 +50,10 @@ func (t *tool) open(c *cli.Command, opts ...client.Option) (*parts, error) {
 	}
 	p.own(p.registry)
 	opts = append([]client.Option{client.Registry(p.registry), client.Logger(log), client.From(from)}, opts...)
-	if name := c.String("transport"); name != "" {
-		if p.transport, err = list.Transport(name, config("transport_address")); err != nil {
-			return nil, errors.Join(partFailure(err), p.close())
-		}
-		p.own(p.transport)
-		opts = append(opts, client.Transport(p.transport))
+	if err := p.carry(c, list, config("transport_address")); err != nil {
+		return nil, errors.Join(err, p.close())
 	}
+	opts = append(opts, client.Transport(p.transport))
 	if name := c.String("broker"); name != "" && name != "direct" {
 		if p.broker, err = list.Broker(name, config("broker_address")); err != nil {
 			return nil, errors.Join(partFailure(err), p.close())
@@ -64,6 +64,40 @@ func (t *tool) open(c *cli.Command, opts ...client.Option) (*parts, error) {
 	p.client = client.NewClient(opts...)
 	p.own(p.client)
 	return p, nil
+}
+
+// carry makes what carries calls: the port for every protocol, as services do,
+// unless another is chosen. The others have no TLS.
+func (p *parts) carry(c *cli.Command, list backend.List, config backend.Config) error {
+	files := credentials.Config{Cert: c.String("tls_cert"), Key: c.String("tls_key"), CA: c.String("tls_ca"), Logger: config.Logger}
+	encrypted := files.Cert != "" || files.Key != "" || files.CA != ""
+	name := c.String("transport")
+	switch name {
+	case "", "port", "http", "grpc": // the names that services take for it
+	default:
+		if encrypted {
+			return usage("leave --transport out: the default one has TLS", "the transport %q has no TLS, and --tls_cert, --tls_key or --tls_ca is given", name)
+		}
+		var err error
+		if p.transport, err = list.Transport(name, config); err != nil {
+			return partFailure(err)
+		}
+		p.own(p.transport)
+		return nil
+	}
+	cfg := port.Config{Logger: config.Logger}
+	if encrypted {
+		var err error
+		if p.tls, err = credentials.Load(files); err != nil {
+			return usage("micro cert makes an authority and certificates; micro cert show FILE says what is in one", "%v", err)
+		}
+		cfg.ClientTLS = p.tls.Client
+		if p.tls.Serves() { // micro subscribe listens, and others call it with TLS
+			cfg.ServerTLS = p.tls.Server
+		}
+	}
+	p.transport = port.New(cfg)
+	return nil
 }
 
 // partFailure says why a part could not be made: a name that nobody knows is

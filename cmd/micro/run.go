@@ -171,9 +171,16 @@ func chosen(c *cli.Command) []string {
 	var env []string
 	for _, f := range commonFlags() {
 		name := f.Names()[0]
-		if _, ok := f.(*cli.StringFlag); ok && c.IsSet(name) {
-			env = append(env, "MICRO_"+strings.ToUpper(name)+"="+c.String(name))
+		if _, ok := f.(*cli.StringFlag); !ok || !c.IsSet(name) {
+			continue
 		}
+		value := c.String(name)
+		if strings.HasPrefix(name, "tls_") { // services run in folders of their own
+			if abs, err := filepath.Abs(value); err == nil {
+				value = abs
+			}
+		}
+		env = append(env, "MICRO_"+strings.ToUpper(name)+"="+value)
 	}
 	return env
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/seed-9a4e2794/micro/client"
-	"github.com/seed-9a4e2794/micro/codec"
 )
 
 func (t *tool) streamCommand() *command {
@@ -29,13 +28,8 @@ JSON on stdout. Ctrl-C ends the stream.`,
 			`micro stream chat Chat.Join '{"room":"go"}' '{"text":"hello"}'`,
 			"micro stream chat Chat.Join < messages.jsonl",
 		},
-		flags: []cli.Flag{
-			&cli.StringSliceFlag{Name: "metadata", Aliases: []string{"H"}, Usage: "metadata of the call; may be given again"},
-			&cli.StringFlag{Name: "address", Usage: "call this node, host:port, and no other"},
-			bodyFlag(),
-			&timeFlag{Name: "timeout", Value: defaultTimeout, Usage: "how long to wait for the opening"},
-		},
-		run: t.stream,
+		flags: append(callFlags(), &timeFlag{Name: "timeout", Value: defaultTimeout, Usage: "how long to wait for the opening"}),
+		run:   t.stream,
 	}
 }
 
@@ -68,11 +62,11 @@ func (t *tool) stream(ctx context.Context, c *cli.Command) error {
 		}
 		began := time.Now()
 		opts := append(x.opts, client.WithRequestTimeout(c.Duration("timeout")), dialTime(c))
-		s, err := p.client.Stream(ctx, p.client.NewRequest(x.service, x.endpoint, nil, client.StreamingRequest(), client.WithContentType(codec.JSON)), opts...)
+		s, err := p.client.Stream(ctx, p.client.NewRequest(x.service, x.endpoint, nil, client.StreamingRequest(), client.WithContentType(x.form.contentType())), opts...)
 		if err != nil {
 			return callFailure(x.service, x.endpoint, err)
 		}
-		n, err := t.converse(ctx, s, bodies)
+		n, err := t.converse(ctx, s, x.form, bodies)
 		if ctx.Err() != nil { // Ctrl-C is how a stream without an end is ended
 			return nil
 		}
@@ -105,23 +99,23 @@ func (p *parts) streamTarget(ctx context.Context, c *cli.Command) (*target, erro
 //
 // A read of stdin cannot be broken off: when the stream ends first, the
 // goroutine that reads is left to end with the process.
-func (t *tool) converse(ctx context.Context, s client.Stream, bodies []json.RawMessage) (int, error) {
+func (t *tool) converse(ctx context.Context, s client.Stream, f form, bodies []json.RawMessage) (int, error) {
 	defer s.Close()
 	sent := make(chan error, 1)
-	go func() { sent <- t.sendAll(s, bodies) }()
+	go func() { sent <- t.sendAll(s, f, bodies) }()
 	type received struct {
 		n   int
 		err error
 	}
 	got := make(chan received, 1)
 	go func() {
-		n, err := t.receiveAll(s)
+		n, err := t.receiveAll(s, f)
 		got <- received{n, err}
 	}()
 	for {
 		select {
 		case err := <-sent:
-			if err != nil && err != io.EOF { // io.EOF: the service has ended it, and Recv says how
+			if err != nil && s.Context().Err() == nil && err != io.EOF { // else the stream has ended, and Recv says how
 				return 0, err
 			}
 			sent = nil
@@ -133,9 +127,9 @@ func (t *tool) converse(ctx context.Context, s client.Stream, bodies []json.RawM
 	}
 }
 
-func (t *tool) sendAll(s client.Stream, bodies []json.RawMessage) error {
+func (t *tool) sendAll(s client.Stream, f form, bodies []json.RawMessage) error {
 	for _, b := range bodies {
-		if err := s.Send(b); err != nil {
+		if err := f.send(s, b); err != nil {
 			return err
 		}
 	}
@@ -151,7 +145,7 @@ func (t *tool) sendAll(s client.Stream, bodies []json.RawMessage) error {
 			if err != nil {
 				return err
 			}
-			if err := s.Send(b); err != nil {
+			if err := f.send(s, b); err != nil {
 				return err
 			}
 		}
@@ -165,17 +159,21 @@ func (t *tool) sendAll(s client.Stream, bodies []json.RawMessage) error {
 	return nil
 }
 
-func (t *tool) receiveAll(s client.Stream) (int, error) {
+func (t *tool) receiveAll(s client.Stream, f form) (int, error) {
 	for n := 0; ; n++ {
-		var m json.RawMessage
-		err := s.Recv(&m)
+		m := f.response()
+		err := s.Recv(m)
 		if err == io.EOF {
 			return n, nil
 		}
 		if err != nil {
 			return n, err
 		}
-		if err := writeLine(t.stdout, m); err != nil {
+		text, err := f.text(m)
+		if err != nil {
+			return n, err
+		}
+		if err := writeLine(t.stdout, text); err != nil {
 			return n, &failure{exit: exitFailure, what: fmt.Sprintf("write to stdout: %v", err)}
 		}
 	}

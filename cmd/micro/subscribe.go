@@ -46,9 +46,7 @@ func (t *tool) subscribe(ctx context.Context, c *cli.Command) error {
 		if p.broker != nil {
 			opts = append(opts, micro.Broker(p.broker))
 		}
-		if p.transport != nil {
-			opts = append(opts, micro.Transport(p.transport))
-		}
+		opts = append(opts, micro.Transport(p.transport))
 		service := micro.NewService(opts...)
 		if err := service.Init(); err != nil {
 			return err

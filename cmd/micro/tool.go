@@ -212,8 +212,11 @@ func commonFlags() []cli.Flag {
 		text("registry_address", "its addresses, with commas between"),
 		text("broker", "what carries events: direct ..."),
 		text("broker_address", "its addresses, with commas between"),
-		text("transport", "what carries calls: tcp ..."),
+		text("transport", "what carries calls: port (every protocol), tcp ..."),
 		text("transport_address", "its addresses, with commas between"),
+		text("tls_ca", "file of the authorities to trust instead of the system's (PEM); turns TLS on"),
+		text("tls_cert", "file of the tool's certificate (PEM), for services that ask callers for one"),
+		text("tls_key", "file of its private key (PEM)"),
 		&cli.BoolFlag{Name: "debug", Usage: "log what the tool does to stderr"},
 	}
 }
