@@ -11,8 +11,6 @@ require (
 	google.golang.org/protobuf v1.36.12
 )
 
-require (
-	golang.org/x/sys v0.13.0 // indirect
-)
+require golang.org/x/sys v0.13.0 // indirect
 
 replace github.com/seed-9a4e2794/micro => ../..
