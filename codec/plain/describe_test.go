@@ -265,13 +265,15 @@ type (
 		Deeper  int
 		hidden  int
 		Skipped int `json:"-"`
-		Dash    int `json:"-,"`
-		Bad     int `json:"a\\b"`
-		Lose1   int
-		Lose2   int `json:"Lose1"`
-		Win1    int `json:"Win2"`
-		Win2    int
-		Inner   `json:"inner"`
+		//lint:ignore SA5008 encoding/json takes it as the name "-"
+		Dash int `json:"-,"`
+		//lint:ignore SA5008 encoding/json does not take it
+		Bad   int `json:"a\\b"`
+		Lose1 int
+		Lose2 int `json:"Lose1"`
+		Win1  int `json:"Win2"`
+		Win2  int
+		Inner `json:"inner"`
 	}
 	Inner struct{ Aside int }
 )

@@ -1,6 +1,7 @@
 package mucp
 
 import (
+	"context"
 	stderrors "errors"
 	"fmt"
 	"io"
@@ -38,7 +39,7 @@ func (c *serverConn) reject(err error) bool {
 	}
 	c.s.cfg.Logger.Debug("go-micro's wire: a request was rejected", "remote", c.peer.Remote, "error", err)
 	text := clean(err.Error()) + "\n"
-	_ = c.write(nil, func(dst []byte) ([]byte, error) { // fails with the connection
+	_ = c.write(context.Background(), func(dst []byte) ([]byte, error) { // fails with the connection
 		return fmt.Appendf(dst, "HTTP/1.1 %s\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
 			status, len(text), text), nil
 	})

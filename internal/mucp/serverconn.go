@@ -132,7 +132,7 @@ func (c *serverConn) idleLocked() error {
 func (c *serverConn) handle(r *http.Request) (bool, error) {
 	q := parseRequest(r)
 	if r.ContentLength != 0 && strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
-		if err := c.write(nil, func(dst []byte) ([]byte, error) {
+		if err := c.write(context.Background(), func(dst []byte) ([]byte, error) {
 			return append(dst, "HTTP/1.1 100 Continue\r\n\r\n"...), nil
 		}); err != nil {
 			return false, err
@@ -257,7 +257,7 @@ func (c *serverConn) drain() {
 
 // respond sends the answer of a unary call, or an error.
 func (c *serverConn) respond(k *call, m transport.Message, err error) error {
-	return c.write(nil, func(dst []byte) ([]byte, error) {
+	return c.write(context.Background(), func(dst []byte) ([]byte, error) {
 		r := k.answer(c.body[:0], m, err, k.reply.Header(), k.reply.Trailer(), &c.s.cfg)
 		c.keepBody(r.body)
 		return r.append(dst, &k.req, c.lastOf(&k.req)), nil
@@ -282,14 +282,11 @@ func (c *serverConn) lastOf(q *request) bool {
 }
 
 // write sends what compose appends, which is not called before all others have
-// written: answers that nobody reads are not made. With a context it waits for
-// the peer until that ends, without one for StallTimeout. A message that could
+// written: answers that nobody reads are not made. It waits for the peer until
+// the context ends, and where that cannot end for StallTimeout. A message that could
 // not be sent whole ends the connection.
 func (c *serverConn) write(ctx context.Context, compose func(dst []byte) ([]byte, error)) error {
-	var done <-chan struct{}
-	if ctx != nil {
-		done = ctx.Done()
-	}
+	done := ctx.Done()
 	select {
 	case c.lock <- struct{}{}:
 	case <-c.gone:
@@ -305,11 +302,11 @@ func (c *serverConn) write(ctx context.Context, compose func(dst []byte) ([]byte
 	if err != nil || len(b) == 0 {
 		return err
 	}
-	if ctx != nil {
+	if done != nil {
 		defer cutShort(ctx, c.conn)()
 	}
 	for len(b) > 0 && err == nil {
-		if ctx == nil {
+		if done == nil {
 			err = c.conn.SetWriteDeadline(time.Now().Add(c.s.cfg.StallTimeout))
 		}
 		n := min(len(b), piece)
@@ -320,7 +317,7 @@ func (c *serverConn) write(ctx context.Context, compose func(dst []byte) ([]byte
 	}
 	if err != nil {
 		c.end(err)
-		if ctx != nil && ctx.Err() != nil {
+		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		return fmt.Errorf("%w: %w", transport.ErrLost, err)

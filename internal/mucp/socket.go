@@ -210,7 +210,7 @@ func (st *serverStream) Finish(last *transport.Message, err error) error {
 	st.in.drop(errFinished)
 	defer st.cancel()
 	cfg := &st.c.s.cfg
-	return st.sendError(st.c.write(nil, func(dst []byte) ([]byte, error) {
+	return st.sendError(st.c.write(context.Background(), func(dst []byte) ([]byte, error) {
 		head := st.heading()
 		if err == nil && last != nil && last.Codec != nil {
 			var r reply

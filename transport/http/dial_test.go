@@ -260,7 +260,7 @@ func TestOtherServersAreRecognized(t *testing.T) {
 			answer     func(nethttp.ResponseWriter)
 		}{
 			{"/Missing", "404 Not Found", errors.CodeUnimplemented, func(w nethttp.ResponseWriter) { nethttp.Error(w, "no", 404) }},
-			{"/Down", "503 Service Unavailable", errors.CodeUnavailable, func(w nethttp.ResponseWriter) { nethttp.Error(w, "no", 503) }},
+			{"/Down", "503 Service Unavailable", errors.CodeUnavailable, func(w nethttp.ResponseWriter) { nethttp.Error(w, "no", nethttp.StatusServiceUnavailable) }},
 			{"/Moved", "302 Found", errors.CodeUnknown, func(w nethttp.ResponseWriter) { w.Header().Set("Location", "/x"); w.WriteHeader(302) }},
 			{"/Page", `content type \"text/html`, errors.CodeUnknown, func(w nethttp.ResponseWriter) {
 				w.Header().Set("Content-Type", "text/html")

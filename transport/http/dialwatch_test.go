@@ -78,7 +78,7 @@ func TestClientsAreRememberedWithinTheirBound(t *testing.T) {
 	ask := func(endpoint string) *client {
 		return c.client(transport.Request{Method: transport.Method{Endpoint: endpoint}})
 	}
-	if ask("A.B") != ask("A.B") || ask("A.B") == ask("A.C") {
+	if first := ask("A.B"); first != ask("A.B") || first == ask("A.C") {
 		t.Error("a method has no client of its own")
 	}
 	for i := range 3 * maxClients {

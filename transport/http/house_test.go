@@ -20,7 +20,6 @@ import (
 
 	"github.com/seed-9a4e2794/micro/codec"
 	codecbytes "github.com/seed-9a4e2794/micro/codec/bytes"
-	codecjson "github.com/seed-9a4e2794/micro/codec/json"
 	"github.com/seed-9a4e2794/micro/errors"
 	"github.com/seed-9a4e2794/micro/transport"
 	"github.com/seed-9a4e2794/micro/transport/http"
@@ -286,11 +285,6 @@ func (g got) wrong(t *testing.T) wrong {
 // raw returns a message of these bytes.
 func raw(s string) transport.Message {
 	return transport.Message{Value: &codecbytes.Frame{Data: []byte(s)}, Codec: codecbytes.Codec{}}
-}
-
-// asJSON returns a message in JSON.
-func asJSON(v any) transport.Message {
-	return transport.Message{Value: v, Codec: codecjson.Codec{}}
 }
 
 // echo answers what was sent.

@@ -63,9 +63,7 @@ func describe(t *testing.T, s *grpcreflect.ClientStream, name string) protorefle
 	all := &descriptorpb.FileDescriptorSet{}
 	for {
 		var missing []string
-		for _, f := range files {
-			all.File = append(all.File, f)
-		}
+		all.File = append(all.File, files...)
 		for _, f := range all.File {
 			for _, d := range f.Dependency {
 				if !slices.ContainsFunc(all.File, func(f *descriptorpb.FileDescriptorProto) bool { return f.GetName() == d }) {
