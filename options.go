@@ -72,8 +72,8 @@ func Address(addr string) Option { return serverOption(server.Address(addr)) }
 
 // TLS encrypts what the service answers and what it calls, and verifies whom it
 // has reached: see credentials.Load. Where the credentials have no certificate
-// the service calls by TLS and is called without. It has no effect beside
-// Transport.
+// the service calls by TLS and is called without. Together with a Transport of
+// the program's own it is an error: that has settings of its own. Nil is no TLS.
 func TLS(c *credentials.Credentials) Option { return func(o *Options) { o.tls = c } }
 
 // Metadata sets what is registered with the node.

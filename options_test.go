@@ -24,7 +24,6 @@ import (
 	"github.com/seed-9a4e2794/micro/internal/leaktest"
 	"github.com/seed-9a4e2794/micro/registry"
 	"github.com/seed-9a4e2794/micro/server"
-	"github.com/seed-9a4e2794/micro/transport/credentials"
 )
 
 // noting is a client that notes its calls.
@@ -123,10 +122,6 @@ func lifeOfShuffledService(t *testing.T, chance *rand.Rand, check bool) string {
 	line := cmd.NewCmd()
 	logger := slog.New(slog.DiscardHandler)
 	started, mine := make(chan struct{}), w.broker.Peer()
-	creds, err := credentials.Load(credentials.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
 	options := map[string]micro.Option{
 		"Name": micro.Name("shuffled"), "Version": micro.Version("1.2.3"), "Address": micro.Address("here:1"),
 		"Metadata":         micro.Metadata(map[string]string{"zone": "a"}),
@@ -138,7 +133,7 @@ func lifeOfShuffledService(t *testing.T, chance *rand.Rand, check bool) string {
 		"WrapCall":         micro.WrapCall(wrapCall(&tr, "call1"), wrapCall(&tr, "call2")),
 		"Broker":           micro.Broker(w.broker.Peer()), "Cmd": micro.Cmd(line), "Client": micro.Client(cl), "Server": micro.Server(srv),
 		"Registry": micro.Registry(w.registry), "Selector": micro.Selector(sel), "Transport": micro.Transport(w.transport),
-		"TLS":     micro.TLS(creds),
+		"TLS":     micro.TLS(nil),
 		"Context": micro.Context(ctx), "HandleSignal": micro.HandleSignal(false), "Logger": micro.Logger(logger),
 		"Backends": micro.Backends(backend.Backend{Name: "mine", Broker: func(backend.Config) (broker.Broker, error) { return mine, nil }}),
 		"Flags":    micro.Flags(&cli.StringFlag{Name: "own"}),

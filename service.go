@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v3"
 
@@ -265,6 +266,7 @@ func (s *service) during(sig <-chan os.Signal, first os.Signal, what string, fn 
 	if sig == nil {
 		return nil, fn()
 	}
+	began := time.Now()
 	done := make(chan error, 1)
 	go func() { done <- fn() }() // not waited for only when the program is told to end at once
 	for {
@@ -272,14 +274,21 @@ func (s *service) during(sig <-chan os.Signal, first os.Signal, what string, fn 
 		case err := <-done:
 			return first, err
 		case got := <-sig:
+			if got == first && time.Since(began) < oneSignal {
+				continue // it came twice: to the process and to its group
+			}
 			if first != nil {
 				return first, fmt.Errorf("micro: %s came after %s while %s was %s: what was under way was not waited for", got, first, s.Name(), what)
 			}
-			first = got
+			first, began = got, time.Now()
 			s.log().Info("stopping after what is under way", "service", s.Name(), "signal", got.String(), "while", what)
 		}
 	}
 }
+
+// oneSignal is how long after a signal the same one is taken for a copy of it:
+// supervisors tell a process and its group.
+const oneSignal = 100 * time.Millisecond
 
 // start starts the server, with the hooks around it.
 func (s *service) start(o *Options) error {

@@ -54,14 +54,19 @@ func TestASecondSignalEndsTheWaitingWithAnError(t *testing.T) {
 	p := start(t, "stuck", nil)
 	called := callSlow(t, p.line("address "))
 	p.line("entered")
-	for _, until := range []string{"before stop", "run: micro: "} {
-		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	for _, step := range []struct {
+		sig   syscall.Signal
+		until string
+	}{{syscall.SIGTERM, "before stop"}, {syscall.SIGTERM, ""}, {syscall.SIGINT, "run: micro: "}} { // the same at once is one that came twice
+		if err := p.cmd.Process.Signal(step.sig); err != nil {
 			t.Fatal(err)
 		}
-		p.line(until)
+		if step.until != "" {
+			p.line(step.until)
+		}
 	}
 	said, code := p.end()
-	if code != 0 || !strings.Contains(said, "came after terminated while child was stopping") || strings.Contains(said, "after stop") {
+	if code != 0 || !strings.Contains(said, "interrupt came after terminated while child was stopping") || strings.Contains(said, "after stop") {
 		t.Errorf("it ended with %d and said:\n%s", code, said)
 	}
 	if err := <-called; err == nil {

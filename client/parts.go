@@ -124,6 +124,9 @@ func (c *client) settle(full *Options) (*parts, error) {
 	if o.Transport == nil {
 		o.Transport = full.Transport
 	}
+	if o.TLS != nil && o.Transport != nil && c.inUse == nil {
+		return nil, fmt.Errorf("client: TLS is set, and the transport is another (%T) than the port that would use it: give TLS to that, or leave it out; of a service it is micro.TLS", o.Transport)
+	}
 	if o.Broker == nil {
 		o.Broker = full.Broker
 	}

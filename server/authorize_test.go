@@ -290,7 +290,7 @@ func TestADenialTellsTheCallerNothingAboutOthersAndTheLogWhy(t *testing.T) {
 			}
 		}
 		_, err = ask(c, "Greeter.Bye", "Ada")
-		want(t, err, "404", "Greeter.Bye")
+		want(t, err, "403", "Greeter.Bye")
 		if strings.Contains(err.Error(), "Greeter.Hello") {
 			t.Errorf("the caller learns of endpoints: %v", err)
 		}

@@ -31,6 +31,9 @@ type route struct {
 // transport.AcceptOptions.
 func (s *server) lookup(run *running, m transport.Method) (transport.Unary, error) {
 	r, err := s.find(run, m)
+	if err != nil && run.opts.guard != nil && !errors.From(serverId, err).Refused {
+		return nil, nil // as a Socket: who may not call must not learn what there is not either
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -181,6 +184,9 @@ func (s *server) socket(run *running, sock transport.Socket) {
 	r, err := s.find(run, m)
 	switch {
 	case err != nil:
+		if denied := s.authorize(sock.Context(), run, m.Endpoint, &run.routed); denied != nil {
+			err = denied
+		}
 	case r == nil:
 		err = s.routed(run, sock)
 	case r.serve == nil:

@@ -20,7 +20,7 @@ func (s *server) panicked(run *running, what string, p any) error {
 		at = frames[0]
 	}
 	s.log().Error("handler panicked", "service", run.name, "handler", what, "panic", p, "at", at, "stack", strings.Join(frames, " < "))
-	return errors.NewCode(serverId, errors.CodeInternal, "%s: the handler panicked: %v", what, p)
+	return errors.NewCode(serverId, errors.CodeInternal, "%s: the handler panicked", what) // with what, the log says: it may hold what is not the caller's
 }
 
 // maxFrames is how many frames of a handler are logged.

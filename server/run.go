@@ -257,6 +257,10 @@ func (s *server) parts(opts *Options) error {
 		s.owned = r.Close
 		s.mu.Unlock()
 	}
+	if opts.Transport != nil && opts.TLS != nil {
+		s.disown()
+		return fmt.Errorf("server: TLS is set, and the transport is another (%T) than the port that would use it: give TLS to that, or leave it out", opts.Transport)
+	}
 	if opts.Transport == nil {
 		cfg := port.Config{Logger: opts.Logger}
 		if own := opts.TLS; own != nil {

@@ -135,7 +135,7 @@ func TestGRPCurlListsDescribesAndCalls(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{"list", []string{n.addr, "list"}, []string{"interop.Greeter", "interop.Clock", "grpc.testing.TestService", "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"}},
+		{"list", []string{n.addr, "list"}, []string{"interop.Greeter", "interop.Clock", "grpc.testing.TestService", "grpc.health.v1.Health"}},
 		{"list of a service", []string{n.addr, "list", "interop.Greeter"}, []string{"interop.Greeter.Hello"}},
 		{"describe a service", []string{n.addr, "describe", "interop.Greeter"}, []string{"rpc Hello ( .interop.HelloRequest ) returns ( .interop.HelloResponse )"}},
 		{"describe a message", []string{n.addr, "describe", "interop.HelloRequest"}, []string{"string name = 1;", "int64 times = 2;"}},

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -119,11 +120,23 @@ func (r *reader) preamble() error {
 			if n == 7 {
 				return errVersion
 			}
-			return protocolErrorf("the peer does not speak the native wire: it began with %q", r.buf.b[r.start:min(r.end, r.start+32)])
+			return protocolErrorf("the peer does not speak the native wire%s: it began with %q", otherwise(r.buf.b[r.start:r.end]), r.buf.b[r.start:min(r.end, r.start+32)])
 		}
 	}
 	r.start += len(preamble)
 	return nil
+}
+
+// otherwise says what a peer speaks instead, when that can be told from its
+// first bytes.
+func otherwise(b []byte) string {
+	switch {
+	case len(b) >= 4 && b[0] == 0 && b[3] == 4: // a SETTINGS frame, RFC 9113 §4.1
+		return " but HTTP/2 (for gRPC choose the protocol grpc)"
+	case bytes.HasPrefix(b, []byte("HTTP/")):
+		return " but HTTP"
+	}
+	return ""
 }
 
 var errVersion = errors.New("the peer speaks another version of the native wire")

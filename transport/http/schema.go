@@ -44,7 +44,7 @@ func newSchema(s transport.Service, health protoreflect.FileDescriptor, log *slo
 // Names implements grpcreflect.Namer.
 func (s *schema) Names() []string {
 	_, names := s.current()
-	names = append(slices.Clone(names), healthService, "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+	names = append(slices.Clone(names), healthService)
 	slices.Sort(names)
 	return slices.Compact(names)
 }
