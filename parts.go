@@ -110,26 +110,20 @@ func (s *service) apply(set cmd.Settings) error {
 		cl(client.PoolTTL(*set.ClientPoolTTL))
 	}
 	if set.Client != nil {
-		p, err := clientProtocol(*set.Client)
-		cl(client.Protocol(p))
-		errs = append(errs, err)
+		cl(client.Protocol(*set.Client))
+		errs = append(errs, clientProtocol(*set.Client))
 	}
 	errs = append(errs, serverProtocol(set.Server), s.applyBackends(set), s.applySelector(set.Selector))
 	return errors.Join(errs...)
 }
 
-// clientProtocol returns the protocol of all calls that a name chooses. "rpc",
-// go-micro's default, is what each node's metadata says.
-func clientProtocol(name string) (string, error) {
+// clientProtocol checks the name of a client: see client.WithProtocol.
+func clientProtocol(name string) error {
 	switch name {
-	case "rpc", "micro":
-		return "", nil
-	case "mucp", "grpc", "grpc-web", "connect":
-		return name, nil
-	case "http":
-		return "connect", nil
+	case "micro", "rpc", "mucp", "grpc", "grpc-web", "connect", "http":
+		return nil
 	}
-	return "", fmt.Errorf("no client is called %q here (available: micro, rpc, mucp, grpc, grpc-web, connect, http)", name)
+	return fmt.Errorf("no client is called %q here (available: micro, rpc, mucp, grpc, grpc-web, connect, http)", name)
 }
 
 // serverProtocol checks the name of a server. The one there is answers all of
@@ -272,6 +266,8 @@ type made struct {
 	// What settle has derived from the registry: another registry replaces it.
 	selector selector.Selector
 	broker   broker.Broker
+
+	transport transport.Transport // nil when the program gave it
 }
 
 // own closes a part at the end of Run, if it can be closed.
@@ -340,8 +336,12 @@ func (s *service) settle() error {
 		o.Registry = r
 		s.made.own(r)
 	}
-	if o.Transport == nil {
+	switch {
+	case o.Transport == nil:
 		o.Transport = port.New(s.portConfig())
+		s.made.transport = o.Transport
+	case o.tls != nil && !same(o.Transport, s.made.transport):
+		return fmt.Errorf("micro: TLS is set, and the transport is another (%T) than the port that would use it: leave the transport out, or give TLS to it", o.Transport)
 	}
 	if o.selector == nil {
 		w := selector.New(selector.Config{Registry: o.Registry, Strategy: s.strategy, Logger: o.logger})

@@ -182,3 +182,14 @@ func TestInitDoesNotReplaceAServerWithHandlers(t *testing.T) {
 		t.Error("Run: no error")
 	}
 }
+
+func TestTheClientOfTheCommandLineIsWhatCallsAreMadeIn(t *testing.T) {
+	for name, want := range map[string]string{"micro": "micro", "rpc": "", "http": "connect", "grpc": "grpc"} {
+		w := newWorld()
+		s := micro.NewService(w.options(micro.Name("asked"), micro.Args([]string{"--client=" + name}))...)
+		s.Init()
+		if got := client.ProtocolOf(s.Client().Options().CallOptions.Protocol); got != want {
+			t.Errorf("--client=%s makes calls in %q, want %q", name, got, want)
+		}
+	}
+}

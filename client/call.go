@@ -203,20 +203,21 @@ func (c *client) send(ctx context.Context, p *parts, w *work, node *registry.Nod
 	if err != nil {
 		return errors.Wrap(clientId, errors.CodeInvalidArgument, err)
 	}
+	to := w.target(node)
 	r := transport.Request{
 		Method:  transport.Method{Service: w.service, Endpoint: w.endpoint, Strict: strict},
 		Message: transport.Message{Value: w.body, Codec: enc}, Header: w.header, Deadline: w.deadline,
 	}
 	if ctype == "" && enc == codec.Codec(json.Codec{}) {
-		r.Message.Codec = w.plain(p, node, enc)
+		r.Message.Codec = w.plain(p, node, to, enc)
 	}
-	reply, err := c.exchange(ctx, p, w, node, r)
+	reply, err := c.exchange(ctx, p, w, to, r)
 	if err != nil && r.Message.Codec != enc && (codecs.IsMismatch(err) || stderrors.Is(err, codec.ErrType)) {
 		if codecs.IsMismatch(err) {
 			p.mismatched.add(node, r.Message.Codec.Name())
 		}
 		r.Message.Codec = enc
-		reply, err = c.exchange(ctx, p, w, node, r)
+		reply, err = c.exchange(ctx, p, w, to, r)
 	}
 	if w.opts.header != nil {
 		*w.opts.header = reply.Header
@@ -261,9 +262,9 @@ func decode(p *parts, body transport.Body, enc codec.Codec, v any) error {
 
 // exchange makes a unary call on the connection to a node. A connection that
 // has ended is replaced once: that is no failure of the node.
-func (c *client) exchange(ctx context.Context, p *parts, w *work, node *registry.Node, r transport.Request) (transport.Reply, error) {
+func (c *client) exchange(ctx context.Context, p *parts, w *work, to target, r transport.Request) (transport.Reply, error) {
 	for fresh := false; ; fresh = true {
-		conn, n, err := c.connection(ctx, p, w, w.target(node))
+		conn, n, err := c.connection(ctx, p, w, to)
 		if err != nil {
 			return transport.Reply{}, err
 		}

@@ -70,8 +70,9 @@ type CallOptions struct {
 	// Idempotent says that the call may be executed more than once, so that it
 	// is tried again also when it may have been.
 	Idempotent bool
-	// Protocol is what to speak to the node, such as "grpc". Empty follows the
-	// node's metadata, and is the native wire where that says nothing.
+	// Protocol is what to speak to the node, such as "grpc": see WithProtocol.
+	// Empty follows the node's metadata, and is the native wire where that says
+	// nothing.
 	Protocol     string
 	CallWrappers []CallWrapper
 	Context      context.Context
@@ -233,8 +234,10 @@ func WithRequestTimeout(d time.Duration) CallOption {
 // WithDialTimeout bounds connecting.
 func WithDialTimeout(d time.Duration) CallOption { return func(o *CallOptions) { o.DialTimeout = d } }
 
-// WithProtocol sets what to speak to the node: "micro", "grpc", "grpc-web",
-// "connect", or "mucp", which is go-micro's. Empty follows the node's metadata.
+// WithProtocol sets what to speak to the node: "micro", which is the native wire
+// whatever the node's metadata says, "grpc", "grpc-web", "connect", "http", which
+// is connect, or "mucp", which is go-micro's. Empty and "rpc" follow the node's
+// metadata.
 func WithProtocol(name string) CallOption { return func(o *CallOptions) { o.Protocol = name } }
 
 // WithIdempotent says that the call may be executed more than once.

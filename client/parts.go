@@ -232,7 +232,7 @@ func (c *client) Send(ctx context.Context, node *registry.Node, d *direct.Delive
 	opts := p.call
 	opts.Protocol = native // nodes that receive events so speak it
 	w := work{service: direct.ServiceName, endpoint: direct.DeliverEndpoint, opts: &opts}
-	reply, err := c.exchange(ctx, p, &w, node, transport.Request{
+	reply, err := c.exchange(ctx, p, &w, w.target(node), transport.Request{
 		Method:  transport.Method{Service: direct.ServiceName, Endpoint: direct.DeliverEndpoint, Strict: true},
 		Message: transport.Message{Value: d.Message.Body, Codec: raw}, Header: h,
 	})

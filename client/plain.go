@@ -13,8 +13,8 @@ import (
 // plain returns the codec for the plain structs of a call to one of our own
 // nodes, or else the one given. The node refuses it when its types are laid out
 // otherwise, as while a new version is rolled out.
-func (w *work) plain(p *parts, node *registry.Node, other codec.Codec) codec.Codec {
-	if w.rsp == nil || w.opts.Protocol != "" || protocolOf(node.Metadata) != "" {
+func (w *work) plain(p *parts, node *registry.Node, to target, other codec.Codec) codec.Codec {
+	if w.rsp == nil || to.protocol != "" {
 		return other
 	}
 	pair := codecs.PairOf(reflect.TypeOf(w.body), reflect.TypeOf(w.rsp))

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"bytes"
 	"context"
 	"strings"
 	"sync"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/seed-9a4e2794/micro/client"
+	"github.com/seed-9a4e2794/micro/codec"
+	"github.com/seed-9a4e2794/micro/codec/json"
 	"github.com/seed-9a4e2794/micro/metadata"
 	"github.com/seed-9a4e2794/micro/server"
 )
@@ -108,6 +111,65 @@ func TestAHandlerOfGeneratedCodeIsCalledWithAPlainStruct(t *testing.T) {
 		got, err := ask(t.Context(), w.client(t), "Greeter.Hello", "Ada")
 		if got != "Hello Ada" || err != nil || e.take() != "application/json" {
 			t.Errorf("got %q, %v", got, err)
+		}
+	})
+}
+
+func TestAnAnswerThatProtobufCannotHoldTravelsAsJSON(t *testing.T) {
+	type entries struct {
+		List []*Answer `json:"list"`
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		var e encodings
+		w.serve(t, "a", hello(&e, func(*Ask) string { return "A\xffda" }),
+			server.Typed("Greeter.List", func(ctx context.Context, _ *Ask) (*entries, error) {
+				e.note(ctx)
+				return &entries{List: []*Answer{{Text: "a"}, nil}}, nil
+			}))
+		c := w.client(t)
+		for range 2 {
+			got, err := ask(t.Context(), c, "Greeter.Hello", "Ada")
+			if got != "Hello A\ufffdda" || err != nil || e.take() != "application/micro" {
+				t.Errorf("got %q, %v", got, err)
+			}
+			var rsp entries
+			err = c.Call(t.Context(), c.NewRequest("greeter", "Greeter.List", &Ask{}), &rsp)
+			if err != nil || e.take() != "application/micro" || len(rsp.List) != 2 || rsp.List[0].Text != "a" || rsp.List[1] != nil {
+				t.Errorf("a list with a nil: got %v, %v", rsp.List, err)
+			}
+		}
+	})
+}
+
+func TestPlainStructsTravelInBinaryAlsoWhereTheCallerChoseTheNativeWire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		var e encodings
+		w.serve(t, "a", hello(&e, func(a *Ask) string { return a.Name }))
+		got, err := ask(t.Context(), w.client(t), "Greeter.Hello", "Ada", client.WithProtocol("micro"))
+		if seen := e.take(); got != "Hello Ada" || err != nil || seen != "application/micro" {
+			t.Errorf("got %q, %v by %s", got, err, seen)
+		}
+	})
+}
+
+// loud is a JSON of the program's own, which writes in capitals.
+type loud struct{ json.Codec }
+
+func (loud) Append(dst []byte, v any) ([]byte, error) {
+	b, err := json.Codec{}.Append(nil, v)
+	return append(dst, bytes.ReplaceAll(b, []byte("Hello"), []byte("HELLO"))...), err
+}
+
+func TestAServersOwnJSONIsUsedForCallersOfOurs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		var e encodings
+		w.with(t, "a", []server.Option{server.Codec("application/json", func() codec.Codec { return loud{} })}, hello(&e, func(a *Ask) string { return a.Name }))
+		got, err := ask(t.Context(), w.client(t), "Greeter.Hello", "Ada")
+		if seen := e.take(); got != "HELLO Ada" || err != nil || seen != "application/json" {
+			t.Errorf("got %q, %v by %s", got, err, seen)
 		}
 	})
 }

@@ -17,7 +17,7 @@ type target struct {
 // target returns how to call a node: in the protocol that the caller chose, or
 // else as the node's metadata says.
 func (w *work) target(node *registry.Node) target {
-	t := target{addr: node.Address, protocol: w.opts.Protocol, secure: node.Metadata[registry.SecureKey] == "true"}
+	t := target{addr: node.Address, protocol: ProtocolOf(w.opts.Protocol), secure: node.Metadata[registry.SecureKey] == "true"}
 	if t.protocol == "" {
 		t.protocol = protocolOf(node.Metadata)
 	}
@@ -27,8 +27,22 @@ func (w *work) target(node *registry.Node) target {
 	return t
 }
 
+// ProtocolOf returns the protocol that a name of WithProtocol stands for: go-micro
+// says "http" for "connect", and "rpc" for what the node's metadata says, which is
+// "". Every other name is its own.
+func ProtocolOf(name string) string {
+	switch name {
+	case "rpc":
+		return ""
+	case "http":
+		return connect
+	}
+	return name
+}
+
 // The names of protocols that metadata leads to.
 const (
+	connect    = "connect"
 	native     = "micro"
 	mucp       = "mucp"
 	mucpLegacy = "mucp-legacy"
@@ -43,11 +57,7 @@ func protocolOf(md map[string]string) string {
 	if len(md) == 0 || md[registry.WireKey] == registry.Wire {
 		return ""
 	}
-	switch p := md[registry.ProtocolKey]; p {
-	case "":
-	case "http": // a web service's node: HTTP with paths of its own
-		return "connect"
-	default:
+	if p := ProtocolOf(md[registry.ProtocolKey]); p != "" {
 		return p
 	}
 	switch {

@@ -74,6 +74,11 @@ func TestTheProtocolOfACallFollowsTheNodeOrTheCaller(t *testing.T) {
 		{"a label alone", md{"zone": "a"}, "", "own"},
 		{"the caller's choice", md{"wire": "micro/1"}, "connect", "connect"},
 		{"the caller's choice of what is there", md{"protocol": "grpc"}, "micro", "own"},
+		{"go-micro's name of connect", md{"wire": "micro/1"}, "http", "connect"},
+		{"a web service", md{"protocol": "http"}, "", "connect"},
+		{"go-micro's name of what the node says", md{"protocol": "grpc"}, "rpc", "grpc"},
+		{"the same at a node of ours", md{"wire": "micro/1"}, "rpc", "own"},
+		{"the native wire within TLS", md{"protocol": "grpc", "secure": "true"}, "micro", "micro by TLS"},
 		{"a protocol that there is not", md{"protocol": "smoke"}, "", ""},
 	} {
 		reg := registrymemory.New()

@@ -44,8 +44,14 @@ func newWorld() *world {
 // serve starts a node of the service greeter and stops it after the test.
 func (w *world) serve(t testing.TB, name string, handlers ...server.Handler) server.Server {
 	t.Helper()
-	s := server.NewServer(server.Name("greeter"), server.Id(name), server.Address(name+":1"), server.Registry(w.registry),
-		server.Transport(w.transport), server.Broker(w.broker), server.Logger(w.log))
+	return w.with(t, name, nil, handlers...)
+}
+
+// with is serve with options of the server.
+func (w *world) with(t testing.TB, name string, opts []server.Option, handlers ...server.Handler) server.Server {
+	t.Helper()
+	s := server.NewServer(append([]server.Option{server.Name("greeter"), server.Id(name), server.Address(name + ":1"), server.Registry(w.registry),
+		server.Transport(w.transport), server.Broker(w.broker), server.Logger(w.log)}, opts...)...)
 	for _, h := range handlers {
 		must(t, s.Handle(h))
 	}

@@ -126,7 +126,7 @@ func (s *server) unary(run *running, r *route) transport.Unary {
 
 // codec returns the codec of a request.
 func (r *route) codec(table *codecs.Table, ctype string, req any) (codec.Codec, error) {
-	if r.pair != nil && ctype == r.pair.Name() {
+	if r.pair != nil && ctype == r.pair.Name() && table.Pairs() {
 		return r.pair, nil
 	}
 	c, err := table.Find(ctype, req)

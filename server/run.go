@@ -232,7 +232,7 @@ func (s *server) Start() error {
 			log.Error("the listener has ended", "service", opts.Name, "address", opts.Address, "error", err)
 		}
 	})
-	if secure, _ := secured(opts.Transport); exposed(opts.Address) && !secure {
+	if secure := secured(opts.Transport); exposed(opts.Address) && !secure {
 		log.Warn("other machines can reach the service, without TLS", "service", opts.Name, "address", opts.Address, "advertise", opts.Advertise, "because", why)
 	} else {
 		log.Info("listening", "service", opts.Name, "address", opts.Address, "tls", secure)
@@ -325,7 +325,7 @@ func (s *server) describeService(opts *Options) *registry.Service {
 // go-micro's clients must not come.
 func nodeMetadata(t transport.Transport) map[string]string {
 	md := map[string]string{registry.WireKey: registry.Wire, registry.ProtocolKey: "micro", "transport": "tcp", "server": "micro"}
-	secure, _ := secured(t)
+	secure := secured(t)
 	if secure {
 		md[registry.SecureKey] = "true"
 	}
@@ -335,13 +335,10 @@ func nodeMetadata(t transport.Transport) map[string]string {
 	return md
 }
 
-// secured reports whether a transport takes TLS and nothing else, and whether
-// it demands a certificate of callers.
-func secured(t transport.Transport) (secure, demands bool) {
-	if s, ok := t.(interface{ Secure() (tls, demands bool) }); ok {
-		return s.Secure()
-	}
-	return false, false
+// secured reports whether a transport takes TLS and nothing else.
+func secured(t transport.Transport) bool {
+	s, ok := t.(transport.Secured)
+	return ok && s.Secure()
 }
 
 const (

@@ -97,3 +97,10 @@ type Protocols interface {
 	// error lists the names that there are.
 	Protocol(name string, secure bool) (Transport, error)
 }
+
+// Secured is a power of a Transport that can take TLS.
+type Secured interface {
+	// Secure reports whether its listeners take TLS and nothing else, so that
+	// callers have to be told.
+	Secure() bool
+}

@@ -20,7 +20,7 @@ import (
 // equal to fields of the transport, and could hold what HTTP does not allow.
 const (
 	// HeaderTopic holds the topic, once.
-	HeaderTopic = "micro-topic"
+	HeaderTopic = "micro-event"
 	// HeaderQueue holds a queue the node was chosen for, once for each.
 	HeaderQueue = "micro-queue"
 	// HeaderBroadcast is "1" when subscribers without a queue are meant.

@@ -60,21 +60,21 @@ func TestADeliveryBeyondTheLimitsDoesNotLeave(t *testing.T) {
 }
 
 func TestMalformedDeliveriesAreSaidToBe(t *testing.T) {
-	ok := []string{"micro-topic: t", "micro-broadcast: 1"}
+	ok := []string{"micro-event: t", "micro-broadcast: 1"}
 	for _, lines := range [][]string{
 		{},
 		{"micro-broadcast: 1"},
-		{"micro-topic: t"},
-		{"micro-topic: t", "micro-topic: t", "micro-broadcast: 1"},
-		{"micro-topic: %", "micro-broadcast: 1"},
-		{"micro-topic: %4", "micro-broadcast: 1"},
-		{"micro-topic: %41", "micro-broadcast: 1"}, // a second spelling of A
-		{"micro-topic: %c3%bc", "micro-broadcast: 1"},
-		{"micro-topic: %FF", "micro-broadcast: 1"},
-		{"micro-topic: t", "micro-broadcast: yes"},
-		{"micro-topic: t", "micro-queue: "},
-		{"micro-topic: t", "micro-queue: q", "micro-queue: q"},
-		{"micro-topic: t", "micro-queue: " + direct.BroadcastVersion},
+		{"micro-event: t"},
+		{"micro-event: t", "micro-event: t", "micro-broadcast: 1"},
+		{"micro-event: %", "micro-broadcast: 1"},
+		{"micro-event: %4", "micro-broadcast: 1"},
+		{"micro-event: %41", "micro-broadcast: 1"}, // a second spelling of A
+		{"micro-event: %c3%bc", "micro-broadcast: 1"},
+		{"micro-event: %FF", "micro-broadcast: 1"},
+		{"micro-event: t", "micro-broadcast: yes"},
+		{"micro-event: t", "micro-queue: "},
+		{"micro-event: t", "micro-queue: q", "micro-queue: q"},
+		{"micro-event: t", "micro-queue: " + direct.BroadcastVersion},
 		append(ok[:2:2], "micro-header: novalue"),
 		append(ok[:2:2], "micro-header: a=b=c"),
 		append(ok[:2:2], "micro-header: a=b", "micro-header: a=c"),
@@ -99,9 +99,9 @@ func header(lines []string) metadata.Header {
 }
 
 func FuzzParseDelivery(f *testing.F) {
-	f.Add("micro-topic: t\nmicro-broadcast: 1\nmicro-header: K=v")
+	f.Add("micro-event: t\nmicro-broadcast: 1\nmicro-header: K=v")
 	f.Add("Micro-Topic: t%20%C3%BC\nmicro-queue: a\nmicro-queue: b\nmicro-header: =\nx: y")
-	f.Add("micro-topic: %\nmicro-queue: ")
+	f.Add("micro-event: %\nmicro-queue: ")
 	f.Fuzz(func(t *testing.T, text string) {
 		d, err := direct.ParseDelivery(header(strings.Split(text, "\n")), nil)
 		if err != nil {

@@ -25,7 +25,7 @@ import (
 // speaks says of a name of --protocol that calls cannot be made in it. An empty
 // one is the node's own.
 func (p *parts) speaks(protocol string) error {
-	if protocol == "" {
+	if protocol = client.ProtocolOf(protocol); protocol == "" {
 		return nil
 	}
 	many, ok := p.transport.(transport.Protocols)
@@ -108,13 +108,12 @@ func (p *parts) form(ctx context.Context, x *target, versions []*registry.Servic
 		for _, s := range versions {
 			if len(s.Nodes) > 0 {
 				node = s.Nodes[0]
+				address = node.Address
+				break
 			}
 		}
-		if node != nil {
-			address = node.Address
-		}
 	}
-	if protocol == "" && node != nil {
+	if protocol = client.ProtocolOf(protocol); protocol == "" && node != nil {
 		if protocol = node.Metadata[registry.ProtocolKey]; protocol == "" && (node.Metadata["server"] == "grpc" || node.Metadata["transport"] == "grpc") {
 			protocol = "grpc"
 		}
@@ -124,8 +123,12 @@ func (p *parts) form(ctx context.Context, x *target, versions []*registry.Servic
 	}
 	secure := p.tls != nil || node != nil && node.Metadata[registry.SecureKey] == "true"
 	files, err := p.describe(ctx, address, secure, symbols(x))
+	switch connect.CodeOf(err) {
+	case connect.CodeUnimplemented, connect.CodeNotFound: // it does not say, and may take JSON
+		return form{}, nil
+	}
 	if err != nil {
-		return form{}, nil // it has no reflection, and may take JSON
+		return form{}, fmt.Errorf("asking %s by reflection what %s takes: %w", address, x.endpoint, err)
 	}
 	return x.described(files)
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/seed-9a4e2794/micro"
 	"github.com/seed-9a4e2794/micro/internal/leaktest"
+	"github.com/seed-9a4e2794/micro/registry"
 	"github.com/seed-9a4e2794/micro/server"
 	"github.com/seed-9a4e2794/micro/transport"
 	"github.com/seed-9a4e2794/micro/transport/credentials"
@@ -86,7 +87,7 @@ func TestTheProtocolOfACallIsChosen(t *testing.T) {
 	leaktest.Check(t)
 	peers(t)
 	for _, tt := range []struct{ flag, want string }{
-		{"", "micro"}, {"micro", "micro"}, {"grpc", "grpc"}, {"grpc-web", "grpc-web"}, {"connect", "connect"}, {"mucp", "mucp"}, {"mucp-legacy", "mucp"},
+		{"", "micro"}, {"micro", "micro"}, {"grpc", "grpc"}, {"grpc-web", "grpc-web"}, {"connect", "connect"}, {"http", "connect"}, {"rpc", "micro"}, {"mucp", "mucp"}, {"mucp-legacy", "mucp"},
 	} {
 		args := []string{"peers", "Peers.Who"}
 		if tt.flag != "" {
@@ -317,4 +318,35 @@ func main() {
 	t.Chdir(dir)
 	r := startRun(t, program, "--tls_ca", "ca.pem", "--tls_cert", "peers.pem", "--tls_key", "peers-key.pem")
 	r.out.await(t, "ca is "+filepath.Join(dir, "ca.pem"), 1, time.Minute)
+}
+
+func TestAReflectionThatFailsIsToldAndTheFirstNodeIsAsked(t *testing.T) {
+	leaktest.Check(t)
+	for _, tt := range []struct {
+		status string // of gRPC, by number
+		want   string // in the error; empty is JSON
+	}{{"12", ""}, {"5", ""}, {"7", "permission_denied"}, {"14", "unavailable"}} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv := &http.Server{Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/grpc")
+			w.Header().Set("Grpc-Status", tt.status)
+		})}
+		srv.Protocols.SetUnencryptedHTTP2(true)
+		done := make(chan error, 1)
+		go func() { done <- srv.Serve(l) }()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		versions := []*registry.Service{{Name: "echo", Version: "0"},
+			{Name: "echo", Version: "1", Nodes: []*registry.Node{{Id: "a", Address: l.Addr().String(), Metadata: map[string]string{"protocol": "grpc"}}}},
+			{Name: "echo", Version: "2", Nodes: []*registry.Node{{Id: "b", Address: "127.0.0.1:1"}}}}
+		f, err := new(parts).form(ctx, &target{service: "echo", endpoint: "Echo.Say"}, versions, "", "")
+		if f.in != nil || (err == nil) != (tt.want == "") || err != nil && (!strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "by reflection")) {
+			t.Errorf("status %s: got %v, want %q", tt.status, err, tt.want)
+		}
+		cancel()
+		srv.Close()
+		<-done
+	}
 }

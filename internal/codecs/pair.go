@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/seed-9a4e2794/micro/codec"
+	"github.com/seed-9a4e2794/micro/codec/json"
 	"github.com/seed-9a4e2794/micro/codec/plain"
 	"github.com/seed-9a4e2794/micro/errors"
 )
@@ -26,6 +27,14 @@ const PairPrefix = "application/micro;"
 
 // Name returns the content type, with the fingerprint of both layouts.
 func (p *Pair) Name() string { return p.name }
+
+// Fallback returns the codec for values that have no form in this one, such as
+// a string that is not UTF-8 or a nil pointer in a list: see codec.ErrType.
+func (p *Pair) Fallback() codec.Codec { return json.Codec{} }
+
+// Pairs reports whether calls may be made in a Pair: it stands for the
+// framework's JSON, and is not taken where another codec has that name.
+func (t Table) Pairs() bool { return t.lookup(codec.JSON) == codec.Codec(json.Codec{}) }
 
 // pairs caches a *Pair by the types of request and response, nil for types
 // without one.

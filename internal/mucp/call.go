@@ -70,7 +70,7 @@ func (k *call) open(body []byte) error {
 }
 
 func (k *call) method() transport.Method {
-	return transport.Method{Service: k.req.service, Endpoint: k.req.endpoint}
+	return transport.Method{Service: k.req.service, Endpoint: k.req.endpoint, Strict: k.req.strict}
 }
 
 // errEnded answers a call whose handler did not return.
@@ -82,7 +82,8 @@ func errEnded() error {
 // once, whatever the handler does.
 func (s *Server) answer(k *call, respond func(m transport.Message, err error) error) {
 	if k.req.topic != "" {
-		s.event(k, respond)
+		_ = respond(transport.Message{}, errors.NewCode(serverId, errors.CodeUnimplemented,
+			"events of topic %q are not taken here as calls", k.req.topic)) // fails with the connection
 		return
 	}
 	unary, err := s.unary(&k.req)
@@ -105,18 +106,6 @@ func (s *Server) answer(k *call, respond func(m transport.Message, err error) er
 	err = errEnded()
 	defer func() { _ = respond(m, err) }() // fails with the connection
 	m, err = unary(k, bodyOf(k.body, k.req.form.inner))
-}
-
-// event gives an event to the subscribers.
-func (s *Server) event(k *call, respond func(m transport.Message, err error) error) {
-	if s.cfg.Event == nil {
-		_ = respond(transport.Message{}, errors.NewCode(serverId, errors.CodeUnimplemented,
-			"events of topic %q are not taken here as calls", k.req.topic)) // fails with the connection
-		return
-	}
-	err := errEnded()
-	defer func() { _ = respond(transport.Message{}, err) }() // likewise
-	err = s.cfg.Event(k, k.req.topic, k.header, bodyOf(k.body, k.req.form.inner))
 }
 
 // notWellFormed is the error of a name that is none, in the words of go-micro.

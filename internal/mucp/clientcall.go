@@ -67,7 +67,7 @@ func (c *client) head(r transport.Request, ctype string, stream bool) (message, 
 	if m.header, err = appendFields(nil, r.Header); err != nil {
 		return m, errors.Wrap(clientId, errors.CodeInvalidArgument, err)
 	}
-	if n := len(m.header) + len(r.Method.Service) + 2*len(r.Method.Endpoint) + 512; n > c.cfg.MaxHeader {
+	if n := len(m.header) + 2*len(r.Method.Service) + 2*len(r.Method.Endpoint) + 512; n > c.cfg.MaxHeader {
 		return m, tooLarge(clientId, "header", n, c.cfg.MaxHeader)
 	}
 	return m, nil
@@ -91,6 +91,9 @@ func (m *message) append(dst []byte, addr string, body []byte) []byte {
 	dst = appendField(dst, "Micro-Method", m.method.Endpoint)
 	if m.method.Service != "" {
 		dst = appendField(dst, "Micro-Service", m.method.Service)
+	}
+	if m.method.Strict && m.method.Service != "" {
+		dst = appendField(dst, StrictKey, m.method.Service)
 	}
 	if m.stream {
 		dst = appendField(dst, "Micro-Stream", id)

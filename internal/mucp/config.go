@@ -8,13 +8,9 @@
 package mucp
 
 import (
-	"context"
 	"crypto/tls"
 	"log/slog"
 	"time"
-
-	"github.com/seed-9a4e2794/micro/metadata"
-	"github.com/seed-9a4e2794/micro/transport"
 )
 
 // Protocol is the Protocol of a transport.Peer on this wire.
@@ -52,14 +48,13 @@ type Config struct {
 	StallTimeout time.Duration
 	// DialTimeout bounds connecting, the TLS handshake included. Default 5 s.
 	DialTimeout time.Duration
-	// TLS is the client's; nil is plain text. It is copied.
-	TLS *tls.Config
+	// TLS is the client's, asked for each TCP connection; nil is plain text. One
+	// that returns nil stands for the zero tls.Config. What it
+	// returns is copied. A server does not ask.
+	TLS func() *tls.Config
 	// Legacy has the client wrap its messages as json-rpc and proto-rpc, as
 	// go-micro does for nodes whose metadata names no protocol.
 	Legacy bool
-	// Event takes events that go-micro v4 and later send as calls. body is
-	// valid until it returns. nil answers them with Not Implemented.
-	Event func(ctx context.Context, topic string, h metadata.Header, body transport.Body) error
 	// Logger gets what no caller can be told. Default slog.Default.
 	Logger *slog.Logger
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/seed-9a4e2794/micro/transport"
 )
 
-// maxIdle is how many idle TCP connections a Conn keeps.
-const maxIdle = 100
+// maxConns is how many TCP connections a Conn has, idle ones included.
+const maxConns = 100
 
 // client is a transport.Conn to a go-micro server: a stock of TCP connections,
 // each with one unary call at a time, and one for each stream.
@@ -25,6 +25,8 @@ type client struct {
 	local  string
 	remote string
 	nextID atomic.Uint64
+	slots  chan struct{} // has one for each connection that is busy or being made
+	closed chan struct{} // closed by Close
 
 	mu    sync.Mutex
 	idle  []*clientConn // the one used last is the last
@@ -41,22 +43,17 @@ var _ transport.Conn = (*client)(nil)
 //
 // A unary call has a TCP connection for itself, which afterwards serves
 // another one unless the answer was an error; connections that are idle for
-// cfg.IdleTimeout are closed. Open makes one for each stream. CloseSend sends
-// the end of the stream, after which go-micro's servers go on answering;
-// go-micro's own clients close the connection then.
+// cfg.IdleTimeout are closed. Open makes one for each stream. There are at most
+// 100: what needs a further one waits, within its deadline, until another is
+// done with. CloseSend sends the end of the stream, after which go-micro's
+// servers go on answering; go-micro's own clients close the connection then.
 //
 // Details and the exact code of an error, trailers of unary calls, repeated
 // and binary metadata have no place on this wire. All that follows the answer
 // is its Header; metadata that no HTTP header can carry is an error.
 func Dial(ctx context.Context, addr string, cfg Config) (transport.Conn, error) {
-	c := &client{cfg: cfg.withDefaults(clientIdle), addr: addr, busy: make(map[*clientConn]struct{})}
-	if cfg.TLS != nil {
-		c.cfg.TLS = cfg.TLS.Clone()
-		c.cfg.TLS.NextProtos = []string{"http/1.1"}
-		if host, _, err := net.SplitHostPort(addr); err == nil && c.cfg.TLS.ServerName == "" {
-			c.cfg.TLS.ServerName = host
-		}
-	}
+	c := newClient(cfg.withDefaults(clientIdle), addr)
+	c.slots <- struct{}{}
 	cc, err := c.dial(ctx)
 	if err != nil {
 		return nil, err
@@ -66,7 +63,25 @@ func Dial(ctx context.Context, addr string, cfg Config) (transport.Conn, error) 
 	return c, nil
 }
 
-// dial makes a TCP connection and counts it busy.
+// newClient returns a client without a connection.
+func newClient(cfg Config, addr string) *client {
+	return &client{cfg: cfg, addr: addr, busy: make(map[*clientConn]struct{}), slots: make(chan struct{}, maxConns), closed: make(chan struct{})}
+}
+
+// tls returns what the next connection is encrypted with.
+func (c *client) tls() *tls.Config {
+	cfg := new(tls.Config)
+	if own := c.cfg.TLS(); own != nil {
+		cfg = own.Clone()
+	}
+	cfg.NextProtos = []string{"http/1.1"}
+	if host, _, err := net.SplitHostPort(c.addr); err == nil && cfg.ServerName == "" {
+		cfg.ServerName = host
+	}
+	return cfg
+}
+
+// dial makes a TCP connection and counts it busy. Its slot has been taken.
 func (c *client) dial(ctx context.Context) (*clientConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.DialTimeout)
 	defer cancel()
@@ -77,7 +92,7 @@ func (c *client) dial(ctx context.Context) (*clientConn, error) {
 	}
 	raw := conn
 	if c.cfg.TLS != nil {
-		secure := tls.Client(conn, c.cfg.TLS)
+		secure := tls.Client(conn, c.tls())
 		if err := secure.HandshakeContext(ctx); err != nil {
 			conn.Close()
 			return nil, fmt.Errorf("%w: %s: TLS: %w", transport.ErrUnreachable, c.addr, err)
@@ -96,34 +111,42 @@ func (c *client) dial(ctx context.Context) (*clientConn, error) {
 }
 
 // take returns a connection for a call, an idle one if there is one that is
-// still good.
+// still good. It waits while there are as many as there may be.
 func (c *client) take(ctx context.Context, fresh bool) (_ *clientConn, reused bool, err error) {
-	for !fresh {
-		c.mu.Lock()
-		if c.err != nil {
-			err := c.err
-			c.mu.Unlock()
-			return nil, false, errors.Wrap(clientId, errors.CodeUnavailable, fmt.Errorf("%w: the connection to %s takes no more calls: %w", errors.ErrRefused, c.addr, err))
+	select {
+	case c.slots <- struct{}{}:
+	default:
+		select {
+		case c.slots <- struct{}{}:
+		case <-c.closed:
+			return nil, false, c.refused(transport.ErrClosed)
+		case <-ctx.Done():
+			return nil, false, contextError(clientId, ctx.Err())
 		}
-		n := len(c.idle)
-		if n == 0 {
-			c.mu.Unlock()
+	}
+	for !fresh {
+		cc, err := c.rested()
+		if err != nil {
+			<-c.slots
+			return nil, false, c.refused(err)
+		}
+		if cc == nil {
 			break
 		}
-		cc := c.idle[n-1]
-		c.idle[n-1] = nil
-		c.idle = c.idle[:n-1]
-		c.busy[cc] = struct{}{}
-		c.mu.Unlock()
 		if time.Since(cc.since) < c.cfg.IdleTimeout && cc.alive() {
 			return cc, true, nil
 		}
-		c.drop(cc)
+		cc.conn.Close()
+		c.mu.Lock()
+		delete(c.busy, cc) // its slot is that of the next one
+		c.mu.Unlock()
 	}
+	c.makeRoom()
 	cc, err := c.dial(ctx)
 	if err == nil {
 		return cc, false, nil
 	}
+	<-c.slots
 	if cerr := ctx.Err(); cerr != nil {
 		return nil, false, contextError(clientId, cerr)
 	}
@@ -135,12 +158,46 @@ func (c *client) take(ctx context.Context, fresh bool) (_ *clientConn, reused bo
 	return nil, false, errors.Wrap(clientId, errors.CodeUnavailable, fmt.Errorf("%w: %w", errors.ErrRefused, err))
 }
 
+// refused is the error of a call that was surely not executed.
+func (c *client) refused(why error) error {
+	return errors.Wrap(clientId, errors.CodeUnavailable, fmt.Errorf("%w: the connection to %s takes no more calls: %w", errors.ErrRefused, c.addr, why))
+}
+
+// rested makes the idle connection that was used last a busy one. It returns
+// nil when there is none.
+func (c *client) rested() (*clientConn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := len(c.idle)
+	if c.err != nil || n == 0 {
+		return nil, c.err
+	}
+	cc := c.idle[n-1]
+	c.idle[n-1] = nil
+	c.idle = c.idle[:n-1]
+	c.busy[cc] = struct{}{}
+	return cc, nil
+}
+
+// makeRoom closes the oldest idle connections while there are too many with
+// those that have slots.
+func (c *client) makeRoom() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := min(len(c.idle), max(0, len(c.idle)+len(c.slots)-maxConns))
+	for _, cc := range c.idle[:n] {
+		cc.conn.Close()
+	}
+	c.idle = append(c.idle[:0], c.idle[n:]...)
+}
+
 // give takes a connection back for the next call.
 func (c *client) give(cc *clientConn) {
 	cc.since = time.Now()
 	c.mu.Lock()
+	defer func() { <-c.slots }() // not before it is idle: it counts all the time
 	delete(c.busy, cc)
-	if c.err != nil || len(c.idle) >= maxIdle {
+	if c.err != nil {
 		c.mu.Unlock()
 		cc.conn.Close()
 		return
@@ -168,12 +225,13 @@ func (c *client) sweepIdle() {
 	}
 }
 
-// drop closes a connection.
+// drop closes a connection that is busy.
 func (c *client) drop(cc *clientConn) {
 	cc.conn.Close()
 	c.mu.Lock()
 	delete(c.busy, cc)
 	c.mu.Unlock()
+	<-c.slots
 }
 
 // Err implements transport.Conn.
@@ -188,6 +246,7 @@ func (c *client) Close() error {
 	c.mu.Lock()
 	if c.err == nil || !stderrors.Is(c.err, transport.ErrClosed) {
 		c.err = transport.ErrClosed
+		close(c.closed)
 	}
 	conns := c.idle
 	c.idle = nil

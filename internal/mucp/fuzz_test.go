@@ -112,10 +112,11 @@ func FuzzClient(f *testing.F) {
 
 func answerFuzzed(t *testing.T, ctype string, b []byte) {
 	cfg := small().withDefaults(clientIdle)
-	c := &client{cfg: cfg, addr: "fuzz", busy: make(map[*clientConn]struct{})}
+	c := newClient(cfg, "fuzz")
 	connect := func() *clientConn {
 		near, far := net.Pipe()
 		cc := &clientConn{conn: near, raw: near, in: newInbound(near, near, &c.cfg)}
+		c.slots <- struct{}{}
 		c.busy[cc] = struct{}{}
 		go func() {
 			go func() { _, _ = io.Copy(io.Discard, far) }() // until it is closed

@@ -28,6 +28,10 @@ const endOfStream = "EOS"
 // addition of ours, which programs built with go-micro do not look at.
 const refusedKey = "Micro-Refused"
 
+// StrictKey names the service that a call is for, and has every other refuse
+// it: transport.Method.Strict. It too is an addition of ours.
+const StrictKey = "Micro-Strict"
+
 // defines reports whether the protocol defines a Micro-* header, given in
 // canonical form without a leading X-.
 func defines(key string) bool {
@@ -46,23 +50,32 @@ func reserved(key string) bool {
 		return true
 	}
 	switch key {
-	case refusedKey, "Accept", "Accept-Encoding", "Timeout", "Connection", "Keep-Alive", "Transfer-Encoding", "Te", "Trailer",
+	case refusedKey, StrictKey, "Accept", "Accept-Encoding", "Timeout", "Connection", "Keep-Alive", "Transfer-Encoding", "Te", "Trailer",
 		"Upgrade", "Http2-Settings", "Host", "Expect", "Grpc-Status", "Grpc-Message", "Date":
 		return true
 	}
 	return false
 }
 
-// Is reports whether a request is of this wire. path has no query.
+// Defines reports whether a header, in canonical form, is one that this wire
+// gives a meaning. On other wires it is neither metadata nor sent: handlers of
+// events would pass it on with the calls they make.
+func Defines(key string) bool {
+	return key == refusedKey || key == StrictKey || defines(strings.TrimPrefix(key, "X-"))
+}
+
+// Is reports whether a request is of this wire: a POST to "/" with one of its
+// headers. path has no query.
 //
 // A POST to "/" in JSON, protobuf or raw bytes is taken for a call whose name
 // is in its body, as clients before go-micro 1.0 made them: who also serves
-// go-micro's HTTP broker looks for its "?id=" first. A gRPC call is none of
-// this wire whatever its metadata says, because services built with go-micro
-// pass on the headers of the call that they are serving.
+// go-micro's HTTP broker looks for its "?id=" first. Servers built with
+// go-micro take any path. This one does not: no client of go-micro's sends
+// another than "/", and calls of the other protocols may have headers of this
+// wire among their metadata, which would lose them.
 func Is(h http.Header, method, path string) bool {
 	kind := base(h.Get("Content-Type"))
-	if path != "/" && strings.HasPrefix(kind, "application/grpc") {
+	if method != http.MethodPost || path != "/" || h.Get("Connect-Protocol-Version") != "" || strings.HasPrefix(kind, "application/connect+") {
 		return false
 	}
 	for key := range h {
@@ -70,14 +83,23 @@ func Is(h http.Header, method, path string) bool {
 			return true
 		}
 	}
-	if method != http.MethodPost || path != "/" {
-		return false
-	}
 	switch kind {
 	case jsonRPC, protoRPC, codec.JSON, codec.Proto, codec.Bytes:
 		return true
 	}
 	return false
+}
+
+// ErrorOf returns the error that an answer's header has on this wire, nil when
+// it has none.
+func ErrorOf(h http.Header) *errors.Error {
+	text := either(h, "Micro-Error")
+	if text == "" {
+		return nil
+	}
+	e := *parseError(text)
+	e.Refused = h.Get(refusedKey) == "true"
+	return &e
 }
 
 // base strips the parameters of a content type and puts it in lower case.
@@ -103,6 +125,7 @@ type request struct {
 	id, stream        string
 	err               string // Micro-Error
 	topic             string // of an event
+	strict            bool   // service was named by StrictKey
 	timeout           time.Duration
 	form              form
 	named             string // the content type as it came
@@ -124,6 +147,9 @@ func parseRequest(r *http.Request) request {
 	}
 	if q.endpoint == "" {
 		q.endpoint = either(h, "Micro-Method")
+	}
+	if v := h.Get(StrictKey); v != "" {
+		q.service, q.strict = v, true
 	}
 	// A handler of an event passes the topic on with its own calls: those have
 	// an endpoint.

@@ -15,7 +15,6 @@ import (
 
 	"github.com/seed-9a4e2794/micro/errors"
 	"github.com/seed-9a4e2794/micro/internal/leaktest"
-	"github.com/seed-9a4e2794/micro/metadata"
 	"github.com/seed-9a4e2794/micro/transport"
 )
 
@@ -241,28 +240,14 @@ type failing1 struct{}
 
 func (failing1) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
-func TestEventsGoToTheHook(t *testing.T) {
+func TestEventsAreAnsweredAsNotTaken(t *testing.T) {
 	leaktest.Check(t)
-	cfg := Config{Event: func(ctx context.Context, topic string, h metadata.Header, body transport.Body) error {
-		if v, _ := h.Get("x-token"); topic != "topic.a" || v != "t1" || body.ContentType != "application/json" {
-			return errors.BadRequest("test", "topic %q header %q type %q", topic, h, body.ContentType)
-		}
-		if p, ok := transport.PeerFromContext(ctx); !ok || p.Protocol != Protocol {
-			return errors.BadRequest("test", "the peer is %v", p)
-		}
-		if string(body.Data) == "bad" {
-			return errors.Forbidden("test", "no")
-		}
-		return nil
-	}}
-	_, addr := serve(t, cfg, greeter(), nil)
+	_, addr := serve(t, Config{}, greeter(), nil)
 	conn, r := open(t, addr)
-	for body, want := range map[string]int32{`{"name":"pub"}`: 0, "bad": 403} {
-		send(t, conn, curl("Content-Type: application/json\r\nMicro-Topic: topic.a\r\nX-Token: t1\r\n", body))
-		rsp, text := response(t, r)
-		if e := errors.Parse(rsp.Header.Get("Micro-Error")); rsp.StatusCode != http.StatusOK || e.Code != want || text != "" {
-			t.Errorf("%s: %s, %v, %q", body, rsp.Status, e, text)
-		}
+	send(t, conn, curl("Content-Type: application/json\r\nMicro-Topic: topic.a\r\n", `{"name":"pub"}`))
+	rsp, text := response(t, r)
+	if e := errors.Parse(rsp.Header.Get("Micro-Error")); rsp.StatusCode != http.StatusOK || e.Code != 501 || text != "" {
+		t.Errorf("%s, %v, %q", rsp.Status, e, text)
 	}
 	// A subscriber that calls on passes the topic on with its call.
 	send(t, conn, strings.Replace(plainCall("Echo.Echo", "1", "x"), "Micro-Id", "Micro-Topic: topic.a\r\nMicro-Id", 1))

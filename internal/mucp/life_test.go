@@ -2,6 +2,7 @@ package mucp
 
 import (
 	"context"
+	"crypto/tls"
 	stderrors "errors"
 	"fmt"
 	"io"
@@ -342,7 +343,7 @@ func TestOverTLSTheCertificateIsVerified(t *testing.T) {
 	t.Cleanup(func() { srv.Close(); h.Close() })
 	addr := h.Listener.Addr().String()
 	tlsConfig := h.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
-	c := dial(t, addr, Config{TLS: tlsConfig})
+	c := dial(t, addr, Config{TLS: func() *tls.Config { return tlsConfig }})
 	for range 3 {
 		if got, err := ask(c, "Echo.Echo", codec.Bytes, "x"); err != nil || got != "x" {
 			t.Errorf("got %q, %v", got, err)
@@ -352,7 +353,30 @@ func TestOverTLSTheCertificateIsVerified(t *testing.T) {
 		t.Errorf("%d connections after three calls one after the other", n)
 	}
 	tlsConfig.RootCAs = nil
-	if _, err := Dial(context.Background(), addr, Config{TLS: tlsConfig}); !stderrors.Is(err, transport.ErrUnreachable) {
+	if _, err := Dial(context.Background(), addr, Config{TLS: func() *tls.Config { return tlsConfig }}); !stderrors.Is(err, transport.ErrUnreachable) {
 		t.Errorf("a certificate that nobody vouches for: %v", err)
+	}
+}
+
+func TestTLSIsAskedForWithEachConnection(t *testing.T) {
+	leaktest.Check(t)
+	srv := NewServer(Config{TLS: func() *tls.Config { t.Error("the server asks"); return nil }}, greetStream, transport.AcceptOptions{Lookup: greeter().lookup})
+	h := httptest.NewUnstartedServer(takeOver(srv))
+	h.Config.ErrorLog = log.New(io.Discard, "", 0) // the handshake that fails is meant to
+	h.StartTLS()
+	t.Cleanup(func() { srv.Close(); h.Close() })
+	tlsConfig := h.Client().Transport.(*http.Transport).TLSClientConfig
+	asked := 0
+	c := dial(t, h.Listener.Addr().String(), Config{TLS: func() *tls.Config {
+		if asked++; asked == 1 {
+			return tlsConfig
+		}
+		return nil // the zero Config, by which nobody vouches for the certificate
+	}})
+	if got, err := ask(c, "Echo.Echo", codec.Bytes, "x"); err != nil || got != "x" || asked != 1 {
+		t.Errorf("got %q, %v, after asking %d times", got, err, asked)
+	}
+	if _, err := c.Open(context.Background(), request1("Greet.Greet", codec.Bytes, "")); !stderrors.Is(err, transport.ErrUnreachable) || asked != 2 {
+		t.Errorf("a further connection: %v, after asking %d times", err, asked)
 	}
 }

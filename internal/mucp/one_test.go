@@ -104,7 +104,13 @@ func TestIs(t *testing.T) {
 		header, method, path string
 		want                 bool
 	}{
-		{"Micro-Endpoint: A.B", "GET", "/x", true},
+		{"Micro-Endpoint: A.B", "GET", "/", false},
+		{"Micro-Endpoint: A.B", "GET", "/livez", false},
+		{"Micro-Endpoint: A.B", "POST", "/A/B", false},
+		{"Micro-Topic: t", "POST", "/Greeter/Hello", false},
+		{"Micro-Stream: 1", "POST", "/Greeter/Hello", false},
+		{"Micro-Topic: t\nConnect-Protocol-Version: 1\nContent-Type: application/json", "POST", "/", false},
+		{"Micro-Topic: t\nContent-Type: application/connect+json", "POST", "/", false},
 		{"Micro-Method: A.B", "POST", "/", true},
 		{"X-Micro-Service: a", "POST", "/", true},
 		{"Micro-Stream: 1", "POST", "/", true},

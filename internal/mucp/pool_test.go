@@ -213,35 +213,91 @@ func TestIdleConnectionsAreClosedInTime(t *testing.T) {
 	c.Close()
 }
 
-func TestManyCallsAtOnceLeaveABoundedNumberOfConnections(t *testing.T) {
-	leaktest.Check(t)
-	const n = maxIdle + 20
+// crowd has a peer that answers nobody until maxConns connections wait, and
+// until may is closed.
+func crowd(t *testing.T, may chan struct{}) (c *client, full chan struct{}, accepted *atomic.Int32) {
+	t.Helper()
 	var waiting atomic.Int32
-	all := make(chan struct{})
-	addr, _ := peer(t, func(conn net.Conn, _, _ int) bool {
-		if waiting.Add(1) == n {
-			close(all)
+	full = make(chan struct{})
+	addr, accepted := peer(t, func(conn net.Conn, _, _ int) bool {
+		if waiting.Add(1) == maxConns {
+			close(full)
 		}
-		<-all
+		<-may
 		return answering(conn, 0, 0)
 	})
-	c := dial(t, addr, Config{})
+	return dial(t, addr, Config{}).(*client), full, accepted
+}
+
+func TestManyCallsAtOnceHaveABoundedNumberOfConnections(t *testing.T) {
+	leaktest.Check(t)
+	may := make(chan struct{})
+	c, full, accepted := crowd(t, may)
 	var group sync.WaitGroup
-	for range n {
+	for range maxConns + 20 {
 		group.Go(func() {
 			if _, err := ask(c, "A.B", codec.Bytes, ""); err != nil {
 				t.Error(err)
 			}
 		})
 	}
+	within(t, full)
+	close(may)
 	group.Wait()
-	c.(*client).mu.Lock()
-	idle, busy := len(c.(*client).idle), len(c.(*client).busy)
-	c.(*client).mu.Unlock()
-	if idle != maxIdle || busy != 0 {
-		t.Errorf("%d idle and %d busy connections, want %d and 0", idle, busy, maxIdle)
+	c.mu.Lock()
+	idle, busy := len(c.idle), len(c.busy)
+	c.mu.Unlock()
+	if n := accepted.Load(); n != maxConns || idle != maxConns || busy != 0 || len(c.slots) != 0 {
+		t.Errorf("%d connections were made, %d are idle, %d busy, and %d slots taken; want %d, all idle", n, idle, busy, len(c.slots), maxConns)
 	}
+	// A stream has a connection of its own, for which an idle one makes room.
+	s, err := c.Open(context.Background(), request1("A.B", codec.Bytes, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.mu.Lock()
+	idle, busy = len(c.idle), len(c.busy)
+	c.mu.Unlock()
+	if idle != maxConns-1 || busy != 1 {
+		t.Errorf("with a stream %d connections are idle and %d busy", idle, busy)
+	}
+	s.Reset()
 	c.Close()
+}
+
+func TestACallThatFindsAllConnectionsBusyWaitsWithinItsDeadline(t *testing.T) {
+	leaktest.Check(t)
+	may := make(chan struct{})
+	c, full, accepted := crowd(t, may)
+	var group sync.WaitGroup
+	for range maxConns {
+		group.Go(func() {
+			_, _ = ask(c, "A.B", codec.Bytes, "") // Close ends it
+		})
+	}
+	within(t, full)
+	r := request1("A.B", codec.Bytes, "")
+	r.Deadline = time.Now().Add(50 * time.Millisecond)
+	if _, err := c.Call(context.Background(), r); errors.From("", err).GRPCCode() != errors.CodeDeadlineExceeded {
+		t.Errorf("a call: %v", err)
+	}
+	if _, err := c.Open(context.Background(), r); errors.From("", err).GRPCCode() != errors.CodeDeadlineExceeded {
+		t.Errorf("a stream: %v", err)
+	}
+	if n := accepted.Load(); n != maxConns {
+		t.Errorf("%d connections were made, want %d", n, maxConns)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := ask(c, "A.B", codec.Bytes, "")
+		ended <- err
+	}()
+	c.Close()
+	if err := within(t, ended); !stderrors.Is(err, errors.ErrRefused) || !stderrors.Is(err, transport.ErrClosed) {
+		t.Errorf("a call that waits at a client that is closed: %v", err)
+	}
+	close(may)
+	group.Wait()
 }
 
 func TestAHeaderOrBodyOverTheLimitOfTheClientIsTooLarge(t *testing.T) {

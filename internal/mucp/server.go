@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -27,8 +28,9 @@ type Server struct {
 	serve func(transport.Socket)
 	opts  transport.AcceptOptions
 
-	found sync.Map // the Unary functions by transport.Method
-	finds atomic.Int32
+	found  sync.Map // the Unary functions by endpoint
+	finds  atomic.Int32
+	strict names // the services that strict calls were let in for
 
 	mu    sync.Mutex
 	state serverState
@@ -38,8 +40,7 @@ type Server struct {
 	quiet chan struct{}  // closed when none is; nil when nobody waits for that
 }
 
-// maxFound is how many methods are looked up once only. The name of the service
-// in them is the caller's.
+// maxFound is how many endpoints are looked up once only.
 const maxFound = 1024
 
 type serverState int
@@ -202,18 +203,36 @@ func (s *Server) unary(q *request) (transport.Unary, error) {
 	if s.opts.Lookup == nil {
 		return nil, nil
 	}
-	method := transport.Method{Service: q.service, Endpoint: q.endpoint}
-	if f, ok := s.found.Load(method); ok {
+	if q.strict {
+		if err := s.meant(q); err != nil {
+			return nil, err
+		}
+	}
+	if f, ok := s.found.Load(q.endpoint); ok {
 		return f.(transport.Unary), nil
 	}
-	f, err := s.opts.Lookup(method)
+	f, err := s.opts.Lookup(transport.Method{Service: q.service, Endpoint: q.endpoint})
 	if f != nil && err == nil && s.finds.Add(1) <= maxFound {
-		s.found.Store(method, f)
+		s.found.Store(strings.Clone(q.endpoint), f)
 	}
 	if err != nil && !twoParts(q.endpoint) && errors.From("", err).GRPCCode() == errors.CodeNotFound {
 		return nil, notWellFormed(q.endpoint)
 	}
 	return f, err
+}
+
+// meant returns the error of a strict call that is for another service. Who
+// has been let in once is not asked about again.
+func (s *Server) meant(q *request) error {
+	if s.strict.has(q.service) {
+		return nil
+	}
+	_, err := s.opts.Lookup(transport.Method{Service: q.service, Endpoint: q.endpoint, Strict: true})
+	if err != nil && errors.From("", err).Refused {
+		return err
+	}
+	s.strict.add(q.service)
+	return nil
 }
 
 // known returns the error of a content type that the service does not know.

@@ -2,11 +2,13 @@ package wire
 
 import (
 	"context"
+	stderrors "errors"
 	"fmt"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/seed-9a4e2794/micro/codec"
 	"github.com/seed-9a4e2794/micro/errors"
 	"github.com/seed-9a4e2794/micro/internal/ctxkey"
 	"github.com/seed-9a4e2794/micro/metadata"
@@ -265,6 +267,10 @@ func (c *call) encodeResponse(m transport.Message, err error, empty bool) *buffe
 		b.b = c.appendReply(b.b[:headerLen], &h, m.Codec.Name())
 		body := len(b.b)
 		b.b, err = appendValue(b.b, m)
+		if other := fallback(m.Codec, err); other != nil && c.stream == nil { // a stream's header is made once
+			b.Release()
+			return c.encodeResponse(transport.Message{Value: m.Value, Codec: other}, nil, false)
+		}
 		n, limit := len(b.b)-body, min(int(c.conn.theirs.maxMessage), c.conn.cfg.MaxMessage)
 		switch {
 		case err != nil:
@@ -303,6 +309,18 @@ func (c *call) encodeResponse(m transport.Message, err error, empty bool) *buffe
 	h.length = uint32(len(b.b) - headerLen)
 	h.put(b.b)
 	return b
+}
+
+// fallback returns the codec for a value that c has no form for; nil when err is
+// another error, or c knows none.
+func fallback(c codec.Codec, err error) codec.Codec {
+	if err == nil || !stderrors.Is(err, codec.ErrType) {
+		return nil
+	}
+	if f, ok := c.(interface{ Fallback() codec.Codec }); ok {
+		return f.Fallback()
+	}
+	return nil
 }
 
 // head returns the beginning of a text that is too long for an error.

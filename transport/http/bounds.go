@@ -9,6 +9,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/seed-9a4e2794/micro/errors"
+	"github.com/seed-9a4e2794/micro/internal/ctxkey"
 )
 
 // envelope is what gRPC puts before a message, in bytes.
@@ -34,6 +35,16 @@ func (h *Handler) unaryBounds(inner nethttp.Handler, limit int) nethttp.Handler 
 			return
 		}
 		g.body = requestBody{ReadCloser: r.Body, left: int64(limit), limit: limit}
+		if p, ok := r.Context().Value(ctxkey.Peer{}).(*connPeer); ok && p.arrivals != nil {
+			if !p.arrivals.join(g) {
+				h.fail(w, r, errStopping())
+				return
+			}
+			g.arrivals = p.arrivals
+			defer g.arrived()
+			g.coming = arriving{r.Body, g}
+			g.body.ReadCloser = &g.coming
+		}
 		if rpc {
 			g.body.left += envelope
 		} else {
@@ -104,6 +115,10 @@ type guard struct {
 
 	body    requestBody
 	request nethttp.Request // with the body above
+
+	arrivals *arrivals // of the listener; nil when there is none
+	arrival  arrival   // under the lock of the arrivals
+	coming   arriving
 }
 
 // piece is how much is sent under one deadline, in bytes: a caller that takes

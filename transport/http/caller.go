@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-9a4e2794/micro/codec"
 	"github.com/seed-9a4e2794/micro/errors"
+	"github.com/seed-9a4e2794/micro/internal/mucp"
 	"github.com/seed-9a4e2794/micro/metadata"
 	"github.com/seed-9a4e2794/micro/transport"
 )
@@ -116,12 +117,14 @@ func (c *caller) Call(ctx context.Context, r transport.Request) (transport.Reply
 	defer c.going.Done()
 	defer x.end()
 	req := connect.NewRequest(&message{out: r.Message})
-	toHTTP(req.Header(), r.Header)
+	askHTTP(req.Header(), r)
 	before, began := c.received(), time.Now()
 	res, err := cl.CallUnary(x, req)
 	if err != nil {
 		err = c.failure(x, err)
-		if x.Err() == context.DeadlineExceeded && time.Since(began) >= silence && c.received() == before {
+		// Over HTTP/1.1 a slow call says nothing of the others: each has a
+		// connection for itself, which ends with the call that it kept waiting.
+		if c.line != nil && x.Err() == context.DeadlineExceeded && time.Since(began) >= silence && c.received() == before {
 			c.broken(fmt.Errorf("%s has sent nothing since a call of %v began, which ran out of time", c.remote, time.Since(began).Round(time.Millisecond)))
 		}
 		head, trail := x.metadata()
@@ -138,7 +141,7 @@ func (c *caller) Call(ctx context.Context, r transport.Request) (transport.Reply
 // speak against the connection, when nothing at all has come over that.
 const silence = 2 * time.Second
 
-// received returns how many bytes have come.
+// received returns how many bytes have come over HTTP/2.
 func (c *caller) received() int64 {
 	if c.line == nil {
 		return 0
@@ -214,7 +217,10 @@ func (c *caller) portable(r transport.Request) error {
 	if r.Method.Endpoint == "" {
 		return errors.NewCode(callerId, errors.CodeInvalidArgument, "the call names no endpoint")
 	}
-	n := len(r.Method.Service) + len(r.Method.Endpoint)
+	if r.Method.Strict && !printable(r.Method.Service) {
+		return errors.NewCode(callerId, errors.CodeInvalidArgument, "the name of the service %.80q cannot be carried by HTTP, it has control characters", r.Method.Service)
+	}
+	n := 2*len(r.Method.Service) + len(r.Method.Endpoint)
 	for _, f := range r.Header {
 		n += len(f.Key) + len(f.Value) + 32 // as in RFC 9113 §6.5.2
 		switch key := nethttp.CanonicalHeaderKey(f.Key); {
@@ -264,6 +270,14 @@ func (c *caller) Do(req *nethttp.Request) (*nethttp.Response, error) {
 		req.Body = &sending{ReadCloser: req.Body, cut: x.stream.drop}
 	}
 	res, err := c.rt.RoundTrip(req)
+	if err == nil && res.StatusCode == nethttp.StatusOK {
+		// A server that takes the call for one of go-micro's wire answers it
+		// there, and without a message. In Connect that is an empty answer.
+		if e := mucp.ErrorOf(res.Header); e != nil {
+			res.Body.Close()
+			res, err = nil, e
+		}
+	}
 	return x.answered(res, err)
 }
 

@@ -161,7 +161,7 @@ func contextCode(err error) errors.Code {
 func (c *caller) failure(x *exchange, err error) error {
 	var own *errors.Error
 	if stderrors.As(err, &own) {
-		return own // made here before anything was sent
+		return own // made here before anything was sent, or by Do of the answer
 	}
 	var ce *connect.Error
 	if !stderrors.As(err, &ce) {

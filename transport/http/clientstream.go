@@ -53,7 +53,7 @@ func (c *caller) Open(ctx context.Context, r transport.Request) (transport.Socke
 		close(s.headed)
 		return nil, s.finish(errors.Wrap(callerId, errors.CodeInvalidArgument, err))
 	}
-	toHTTP(s.bidi.RequestHeader(), r.Header)
+	askHTTP(s.bidi.RequestHeader(), r)
 	// This starts the goroutine that makes the round trip, and sends the
 	// header. Do counts it down.
 	if err := s.bidi.Send(nil); err != nil && !stderrors.Is(err, io.EOF) && x.Err() == nil {

@@ -22,12 +22,8 @@ func newGoMicro(h *Handler) *goMicro {
 
 // mucp returns the limits for go-micro's wire.
 func (c Config) mucp() mucp.Config {
-	out := mucp.Config{MaxMessage: c.MaxMessage, MaxHeader: c.MaxHeader, ReadTimeout: c.StallTimeout, StallTimeout: c.StallTimeout,
-		DialTimeout: c.DialTimeout, Legacy: c.Protocol == MUCPLegacy, Logger: c.Logger}
-	if c.TLS != nil {
-		out.TLS = c.TLS()
-	}
-	return out
+	return mucp.Config{MaxMessage: c.MaxMessage, MaxHeader: c.MaxHeader, ReadTimeout: c.StallTimeout, StallTimeout: c.StallTimeout,
+		DialTimeout: c.DialTimeout, Legacy: c.Protocol == MUCPLegacy, TLS: c.TLS, Logger: c.Logger}
 }
 
 // is reports whether a request is of go-micro's wire.

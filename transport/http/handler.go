@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	stderrors "errors"
 	"fmt"
+	"mime"
 	nethttp "net/http"
 	"strings"
 	"sync"
@@ -35,8 +36,12 @@ type Handler struct {
 	own   map[string]nethttp.Handler // health and reflection, by path
 	takes []connect.HandlerOption    // codecs, compression, limits
 
-	mu     sync.RWMutex
-	routes map[string]*route // by path
+	routes bounded[*route]   // by endpoint, of those that are known
+	strays bounded[*route]   // by name, of what may be an endpoint
+	paths  bounded[*route]   // by path, the same as routes
+	strict bounded[struct{}] // the services that strict calls were let in for
+
+	mu sync.Mutex
 	// numbers has the endpoints whose field numbers are not written down, nil
 	// for those where they are.
 	numbers map[string]*untagged
@@ -45,26 +50,11 @@ type Handler struct {
 	micro  *goMicro
 }
 
-// route is what serves the calls of a path.
-type route struct {
-	method transport.Method
-	// unary and stream answer the two kinds of requests; nil where the
-	// endpoint does not take that kind.
-	unary  nethttp.Handler
-	stream nethttp.Handler
-	safe   bool
-	// untagged is set when callers of protobuf should be told of.
-	untagged *untagged
-}
-
-// maxRoutes is how many paths are remembered. An endpoint has as many as its
-// callers have names for the package that it is in.
-const maxRoutes = 4096
-
 // NewHandler returns a handler that serves as transport.Listener.Accept is
 // told to.
 func NewHandler(cfg Config, serve func(transport.Socket), opts ...transport.AcceptOption) *Handler {
-	h := &Handler{cfg: cfg.withDefaults(), serve: serve, opts: transport.NewAcceptOptions(opts...), routes: make(map[string]*route), numbers: make(map[string]*untagged)}
+	h := &Handler{cfg: cfg.withDefaults(), serve: serve, opts: transport.NewAcceptOptions(opts...), numbers: make(map[string]*untagged),
+		routes: bounded[*route]{max: maxRoutes}, strays: bounded[*route]{max: maxStrays}, paths: bounded[*route]{max: maxPaths}, strict: bounded[struct{}]{max: maxStrict}}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	h.takes = h.options()
 	h.fails = connect.NewErrorWriter(h.takes...)
@@ -115,14 +105,18 @@ func (h *Handler) Close() error {
 func (h *Handler) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 	rpc := isRPC(r)
 	switch {
+	case !rpc && h.probe(w, r):
+		return
 	case !rpc && h.micro.is(r):
 		h.micro.serve(w, r)
-		return
-	case !rpc && h.probe(w, r):
 		return
 	case h.going.Load():
 		w.Header().Set("Connection", "close")
 		h.fail(w, r, errors.Refuse(handlerId, errors.CodeUnavailable, "the service is stopping"))
+		return
+	}
+	if err := h.meant(r); err != nil {
+		h.fail(w, r, err)
 		return
 	}
 	if own := h.own[r.URL.Path]; own != nil {
@@ -146,6 +140,8 @@ func (h *Handler) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 		decline(w, r, nethttp.StatusUnsupportedMediaType, "%s is a stream: call it by gRPC, gRPC-Web, or Connect with application/connect+json", rt.method.Endpoint)
 	case rt.unary == nil || rpc && rt.stream != nil: // what gRPC does not say, whoever takes both kinds finds out
 		rt.stream.ServeHTTP(w, r)
+	case !rpc && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc"):
+		decline(w, r, nethttp.StatusHTTPVersionNotSupported, "gRPC needs HTTP/2, and this request came over %s: gRPC-Web and Connect do not", r.Proto)
 	case !rpc && !h.readable(r):
 		w.Header().Set("Accept-Post", "application/json, application/proto, application/grpc, application/grpc-web")
 		decline(w, r, nethttp.StatusUnsupportedMediaType, "the content type %q is none that %s takes: send JSON with Content-Type: application/json", r.Header.Get("Content-Type"), rt.method.Endpoint)
@@ -176,8 +172,11 @@ func isStream(r *nethttp.Request) bool {
 // readable reports whether the content type of a unary request is one of
 // those that are known here.
 func (h *Handler) readable(r *nethttp.Request) bool {
-	ct, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	switch ct = strings.ToLower(strings.TrimSpace(ct)); ct {
+	ct, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if charset, has := parameters["charset"]; err != nil || has && !strings.EqualFold(charset, "utf-8") {
+		return false
+	}
+	switch ct {
 	case codec.JSON, codec.Proto, codec.Bytes, "application/proto", "application/bytes":
 		return true
 	}
@@ -283,78 +282,6 @@ type statusWriter struct {
 
 // WriteHeader implements http.ResponseWriter.
 func (w statusWriter) WriteHeader(int) { w.ResponseWriter.WriteHeader(w.status) }
-
-// route finds what serves a path.
-func (h *Handler) route(path string) (*route, error) {
-	h.mu.RLock()
-	rt := h.routes[path]
-	h.mu.RUnlock()
-	if rt != nil {
-		return rt, nil
-	}
-	name, ep, known := h.endpoint(path)
-	if name == "" {
-		return nil, errors.NewCode(handlerId, errors.CodeNotFound, "the path %q names no endpoint: it is /Handler/Method, such as /Greeter/Hello", path)
-	}
-	rt = &route{method: transport.Method{Endpoint: name}, safe: ep.Safe}
-	h.mu.Lock()
-	rt.untagged = h.untaggedOf(name, ep)
-	h.mu.Unlock()
-	var unary transport.Unary
-	if h.opts.Lookup != nil {
-		var err error
-		if unary, err = h.opts.Lookup(rt.method); err != nil {
-			return nil, err
-		}
-	}
-	switch {
-	case unary != nil:
-		rt.unary = h.unary(path, rt, unary)
-	case known && ep.Kind != transport.KindUnary:
-		rt.stream = h.stream(path, rt)
-	case known:
-		rt.unary = h.unary(path, rt, h.socketUnary(rt))
-	default: // it may be either
-		rt.unary = h.unary(path, rt, h.socketUnary(rt))
-		rt.stream = h.stream(path, rt)
-	}
-	h.mu.Lock()
-	if len(h.routes) < maxRoutes {
-		h.routes[path] = rt
-	}
-	h.mu.Unlock()
-	return rt, nil
-}
-
-// endpoint returns the endpoint that a path names. Of the part before the
-// method the last word counts, as in go-micro: callers have the package of
-// their generated code there, or the name of the service.
-func (h *Handler) endpoint(path string) (string, transport.Endpoint, bool) {
-	service, method, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	if !ok { // an endpoint without a handler's name
-		service, method = "", service
-	}
-	if method == "" || strings.Contains(method, "/") {
-		return "", transport.Endpoint{}, false
-	}
-	s := h.opts.Service
-	last := service[strings.LastIndexByte(service, '.')+1:]
-	names := []string{service + "." + method, last + "." + method, method}
-	if last == "" {
-		names = names[2:]
-	}
-	if s != nil {
-		for _, n := range names {
-			if ep, ok := s.Endpoint(n); ok {
-				return n, ep, true
-			}
-		}
-	}
-	if last == "" {
-		return method, transport.Endpoint{}, false
-	}
-	return last + "." + method, transport.Endpoint{}, false
-}
 
 // serviceName returns the name of the service, "" when it is not known.
 func (h *Handler) serviceName() string {

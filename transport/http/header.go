@@ -7,11 +7,13 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/seed-9a4e2794/micro/internal/mucp"
 	"github.com/seed-9a4e2794/micro/metadata"
+	"github.com/seed-9a4e2794/micro/transport"
 )
 
 // reserved reports whether a header field belongs to HTTP or to one of the
-// protocols, and so is no metadata. key is in canonical form.
+// protocols, go-micro's wire among them, and so is no metadata. key is in canonical form.
 func reserved(key string) bool {
 	switch key {
 	case "Accept", "Accept-Encoding", "Accept-Post", "Allow", "Connection", "Content-Encoding", "Content-Length", "Content-Type",
@@ -19,7 +21,7 @@ func reserved(key string) bool {
 		errorKey, "X-Content-Type":
 		return true
 	}
-	return strings.HasPrefix(key, "Grpc-") || strings.HasPrefix(key, "Connect-") || strings.HasPrefix(key, ":")
+	return mucp.Defines(key) || strings.HasPrefix(key, "Grpc-") || strings.HasPrefix(key, "Connect-") || strings.HasPrefix(key, ":")
 }
 
 // fromHTTP returns the metadata of an HTTP header, sorted by key. Values of
@@ -72,6 +74,14 @@ func toHTTP(to nethttp.Header, md metadata.Header) {
 			continue
 		}
 		to[key] = append(to[key], v)
+	}
+}
+
+// askHTTP adds what a request says in headers.
+func askHTTP(to nethttp.Header, r transport.Request) {
+	toHTTP(to, r.Header)
+	if r.Method.Strict && r.Method.Service != "" {
+		to.Set(mucp.StrictKey, r.Method.Service)
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/dynamicpb"
+
+	"github.com/seed-9a4e2794/micro/transport"
 )
 
 // health is the service grpc.health.v1.Health, as described in
@@ -124,12 +126,18 @@ func (s *health) check(_ context.Context, req *connect.Request[dynamicpb.Message
 	return connect.NewResponse(s.answer(status)), nil
 }
 
-func (s *health) all(context.Context, *connect.Request[dynamicpb.Message]) (*connect.Response[dynamicpb.Message], error) {
+// all lists the names of the handlers only to those who may know them.
+func (s *health) all(ctx context.Context, req *connect.Request[dynamicpb.Message]) (*connect.Response[dynamicpb.Message], error) {
 	out := dynamicpb.NewMessage(s.list)
 	entries := out.Mutable(s.list.Fields().ByName("statuses")).Map()
 	overall, _ := s.status("")
 	entries.Set(protoreflect.ValueOfString("").MapKey(), protoreflect.ValueOfMessage(s.answer(overall)))
-	for _, name := range s.h.serviceNames() {
+	names := s.h.serviceNames()
+	if a, ok := s.h.opts.Service.(transport.Authorizer); ok &&
+		a.Authorize(&callContext{Context: ctx, request: req.Header(), protocol: protocolName(req.Peer().Protocol)}, "Health.List") != nil {
+		names = []string{s.h.serviceName()}
+	}
+	for _, name := range names {
 		entries.Set(protoreflect.ValueOfString(name).MapKey(), protoreflect.ValueOfMessage(s.answer(overall)))
 	}
 	return connect.NewResponse(out), nil

@@ -190,3 +190,37 @@ func TestHealthIsGoodWithoutAService(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 }
+
+// closedHouse is a house that tells nobody what it is made of.
+type closedHouse struct {
+	*house
+	asked []string
+}
+
+var _ transport.Authorizer = (*closedHouse)(nil)
+
+func (h *closedHouse) Authorize(_ context.Context, endpoint string) error {
+	h.asked = append(h.asked, endpoint)
+	return errSecret
+}
+
+func TestHandlersAreListedOnlyToThoseWhoMayKnowThem(t *testing.T) {
+	leaktest.Check(t)
+	h := &closedHouse{house: newHouse(t, http.Config{})}
+	h.typed("Greeter.Hello", plainHello{}, plainHello{})
+	handler := http.NewHandler(h.cfg, h.serve, transport.WithService(h), transport.WithUnary(h.lookup))
+	defer handler.Close()
+	var list struct {
+		Statuses map[string]struct{ Status string }
+	}
+	text := record(handler, "/grpc.health.v1.Health/List", "{}")
+	if err := json.Unmarshal([]byte(text), &list); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	if len(list.Statuses) != 2 || list.Statuses[""].Status != "SERVING" || list.Statuses["go.micro.srv.house"].Status != "SERVING" {
+		t.Errorf("listed are %s", text)
+	}
+	if len(h.asked) != 1 || h.asked[0] != "Health.List" {
+		t.Errorf("asked was %q", h.asked)
+	}
+}

@@ -59,7 +59,7 @@ func newHouse(t *testing.T, cfg http.Config) *house {
 }
 
 // open begins to serve. The house is closed with the test.
-func (h *house) open() *house {
+func (h *house) open(more ...transport.AcceptOption) *house {
 	h.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -70,6 +70,7 @@ func (h *house) open() *house {
 	if !h.unknown {
 		opts = append(opts, transport.WithService(h), transport.WithUnary(h.lookup))
 	}
+	opts = append(opts, more...)
 	go func() { h.done <- h.ln.Accept(h.serve, opts...) }()
 	h.one, h.two = netClient(false), netClient(true)
 	h.t.Cleanup(func() {

@@ -15,8 +15,9 @@ import (
 
 // Listener is the listening side.
 type Listener struct {
-	cfg Config
-	ln  net.Listener
+	cfg      Config
+	ln       net.Listener
+	arrivals *arrivals
 
 	mu       sync.Mutex
 	over     bool            // no more is taken
@@ -31,7 +32,8 @@ var _ transport.Listener = (*Listener)(nil)
 // takes over. Where they are encrypted they are of type *tls.Conn and have
 // agreed on h2 or http/1.1.
 func NewListener(cfg Config, ln net.Listener) *Listener {
-	return &Listener{cfg: cfg.withDefaults(), ln: closed{ln}}
+	cfg = cfg.withDefaults()
+	return &Listener{cfg: cfg, ln: closed{ln}, arrivals: &arrivals{limit: cfg.StallTimeout}}
 }
 
 // closed is a listener that can be closed again: here and by net/http's server.
@@ -85,7 +87,7 @@ func (l *Listener) Accept(serve func(transport.Socket), opts ...transport.Accept
 		// Any stranger can make a connection fail, so it is told only to those
 		// who look.
 		ErrorLog:    slog.NewLogLogger(l.cfg.Logger.Handler(), slog.LevelDebug),
-		ConnContext: withPeer,
+		ConnContext: l.withPeer,
 	}
 	l.mu.Unlock()
 	err := l.server.Serve(l.ln)
@@ -98,17 +100,18 @@ func (l *Listener) Accept(serve func(transport.Socket), opts ...transport.Accept
 }
 
 // withPeer puts the peer of a connection into the context of its requests.
-func withPeer(ctx context.Context, conn net.Conn) context.Context {
-	p := &connPeer{conn: conn, peer: transport.Peer{Local: conn.LocalAddr().String(), Remote: conn.RemoteAddr().String()}}
+func (l *Listener) withPeer(ctx context.Context, conn net.Conn) context.Context {
+	p := &connPeer{conn: conn, arrivals: l.arrivals, peer: transport.Peer{Local: conn.LocalAddr().String(), Remote: conn.RemoteAddr().String()}}
 	return context.WithValue(ctx, ctxkey.Peer{}, p)
 }
 
 // connPeer is the peer of a connection. Over TLS it is known once the handshake
 // is done, which it is when there is a request.
 type connPeer struct {
-	conn net.Conn
-	once sync.Once
-	peer transport.Peer
+	conn     net.Conn
+	arrivals *arrivals // of its listener
+	once     sync.Once
+	peer     transport.Peer
 }
 
 func (p *connPeer) get() transport.Peer {
@@ -122,7 +125,8 @@ func (p *connPeer) get() transport.Peer {
 }
 
 // Shutdown stops taking connections and calls, and waits for those under way;
-// see transport.Listener.
+// see transport.Listener. A unary call whose request has not come whole is not
+// under way: it is refused.
 func (l *Listener) Shutdown(ctx context.Context) error {
 	handler, server := l.stop()
 	if server == nil {
@@ -150,8 +154,9 @@ func (l *Listener) Close() error {
 	return err
 }
 
-// stop stops taking connections.
+// stop stops taking connections, and the requests that are still coming.
 func (l *Listener) stop() (*Handler, *nethttp.Server) {
+	l.arrivals.stop()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.over = true

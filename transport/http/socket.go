@@ -84,7 +84,7 @@ type socket struct {
 var _ transport.Socket = (*socket)(nil)
 
 func (s *socket) Context() context.Context { return s.ctx }
-func (s *socket) Method() transport.Method { return s.rt.method }
+func (s *socket) Method() transport.Method { return s.rt.asked(s.ctx.request) }
 func (s *socket) Unary() bool              { return false }
 
 // Recv returns the next message.

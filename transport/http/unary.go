@@ -55,6 +55,9 @@ func (h *Handler) unary(path string, rt *route, u transport.Unary) nethttp.Handl
 func (h *Handler) socketUnary(rt *route) transport.Unary {
 	return func(ctx context.Context, body transport.Body) (transport.Message, error) {
 		s := &unarySocket{ctx: ctx, method: rt.method, body: &body}
+		if c, ok := ctx.(*callContext); ok {
+			s.method = rt.asked(c.request)
+		}
 		h.serve(s)
 		return s.answer()
 	}

@@ -38,10 +38,7 @@ type listener struct {
 var _ transport.Listener = (*listener)(nil)
 
 func newListener(t *Transport, ln net.Listener) *listener {
-	l := &listener{t: t, ln: ln, idle: newHandoff(ln.Addr()), web: newHandoff(ln.Addr()), done: make(chan struct{}), sniffing: make(map[net.Conn]struct{})}
-	if t.cfg.ServerTLS != nil {
-		l.tls = withProtocols(t.cfg.ServerTLS())
-	}
+	l := &listener{t: t, ln: ln, tls: t.tls, idle: newHandoff(ln.Addr()), web: newHandoff(ln.Addr()), done: make(chan struct{}), sniffing: make(map[net.Conn]struct{})}
 	l.native = t.native.Serving(l.idle)
 	l.http = http.NewListener(t.cfg.HTTP, l.web)
 	return l

@@ -10,6 +10,7 @@ package port
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -27,15 +28,19 @@ type Config struct {
 	// Logger are set from here.
 	Native tcp.Config
 	HTTP   http.Config
-	// ServerTLS makes the port take TLS and nothing else. It is called once
-	// for each listener; certificates change through GetConfigForClient or
-	// GetCertificate of what it returns. Nil is plain text.
+	// ServerTLS makes the port take TLS and nothing else. New calls it once, for
+	// all listeners; certificates change through GetConfigForClient or
+	// GetCertificate of what it returns. Protocols of its NextProtos that are
+	// not the port's, such as "acme-tls/1", come after the port's. Nil is plain
+	// text.
 	ServerTLS func() *tls.Config
 	// ClientTLS makes Dial encrypt, whatever the node says of itself. It is
 	// called for each connection. Nil is plain text.
 	ClientTLS func() *tls.Config
 	// AllowPlain lets a port with TLS take plain text too, for the time of a
-	// change from one to the other.
+	// change from one to the other. Listen refuses it together with a ServerTLS
+	// whose ClientAuth demands certificates of callers: who has none would
+	// come in by plain text.
 	AllowPlain bool
 	// HelloTimeout is how long a peer may take to begin, and for TLS to agree.
 	// Default 5 s.
@@ -47,6 +52,7 @@ type Config struct {
 // Transport is all protocols on one port.
 type Transport struct {
 	cfg    Config
+	tls    *tls.Config // what listeners take; nil is plain text
 	native *tcp.Transport
 	others map[protocol]transport.Transport
 }
@@ -57,7 +63,10 @@ type protocol struct {
 	secure bool
 }
 
-var _ transport.Protocols = (*Transport)(nil)
+var (
+	_ transport.Protocols = (*Transport)(nil)
+	_ transport.Secured   = (*Transport)(nil)
+)
 
 // Native is the name of the native wire among the protocols.
 const Native = "micro"
@@ -73,6 +82,13 @@ func New(cfg Config) *Transport {
 	cfg.Native.TLS, cfg.Native.Logger, cfg.Native.HelloTimeout = cfg.ClientTLS, cfg.Logger, cfg.HelloTimeout
 	cfg.HTTP.TLS, cfg.HTTP.Logger, cfg.HTTP.HelloTimeout = cfg.ClientTLS, cfg.Logger, cfg.HelloTimeout
 	t := &Transport{cfg: cfg, native: tcp.New(cfg.Native), others: make(map[protocol]transport.Transport)}
+	if cfg.ServerTLS != nil {
+		own := cfg.ServerTLS()
+		if own == nil {
+			own = new(tls.Config) // without a certificate: no handshake succeeds, and nothing is taken in plain text
+		}
+		t.tls = withProtocols(own)
+	}
 	for _, secure := range [...]bool{false, true} {
 		native, web := cfg.Native, cfg.HTTP
 		if secure && cfg.ClientTLS == nil {
@@ -113,6 +129,9 @@ func systemTLS() *tls.Config { return &tls.Config{MinVersion: tls.VersionTLS12} 
 
 // Listen binds addr; see transport.Transport.
 func (t *Transport) Listen(ctx context.Context, addr string) (transport.Listener, error) {
+	if t.cfg.AllowPlain && t.tls != nil && demandsCertificate(t.tls) {
+		return nil, errors.New("port: AllowPlain is set, and ServerTLS demands a certificate of callers: who has none would come in by plain text; leave AllowPlain out, or demand no certificates until all callers use TLS")
+	}
 	ln, err := tcp.Bind(ctx, addr)
 	if err != nil {
 		return nil, err
@@ -120,14 +139,9 @@ func (t *Transport) Listen(ctx context.Context, addr string) (transport.Listener
 	return newListener(t, ln), nil
 }
 
-// Secure reports whether the port takes TLS and nothing else, and whether it
-// demands a certificate of its callers.
-func (t *Transport) Secure() (tls, demands bool) {
-	if t.cfg.ServerTLS == nil {
-		return false, false
-	}
-	return !t.cfg.AllowPlain, demandsCertificate(t.cfg.ServerTLS())
-}
+// Secure reports whether the port takes TLS and nothing else; see
+// transport.Secured.
+func (t *Transport) Secure() bool { return t.tls != nil && !t.cfg.AllowPlain }
 
 func demandsCertificate(cfg *tls.Config) bool {
 	return cfg.ClientAuth == tls.RequireAnyClientCert || cfg.ClientAuth == tls.RequireAndVerifyClientCert

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/seed-9a4e2794/micro/internal/wire"
@@ -158,27 +159,34 @@ func (l *listener) refused(conn net.Conn, why string, err error) {
 	conn.Close()
 }
 
-// withProtocols returns a configuration that offers the protocols of the port,
-// also where a certificate's change brings another one.
+// withProtocols returns a configuration that offers the protocols of the port
+// and is no older than TLS 1.2, also where GetConfigForClient brings another.
 func withProtocols(cfg *tls.Config) *tls.Config {
-	cfg = cfg.Clone()
-	cfg.NextProtos = []string{tcp.ALPN, "h2", "http/1.1"}
-	if cfg.MinVersion < tls.VersionTLS12 {
-		cfg.MinVersion = tls.VersionTLS12
-	}
+	cfg = offering(cfg)
 	if inner := cfg.GetConfigForClient; inner != nil {
-		protocols := cfg.NextProtos
 		cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			own, err := inner(hello)
-			if err != nil || own == nil || len(own.NextProtos) == len(protocols) {
-				return own, err
+			if err != nil || own == nil {
+				return nil, err
 			}
-			own = own.Clone()
-			own.NextProtos = protocols
-			own.MinVersion = max(own.MinVersion, tls.VersionTLS12)
-			return own, nil
+			return offering(own), nil
 		}
 	}
+	return cfg
+}
+
+// offering returns a copy of cfg with the protocols of the port before its
+// own, and with TLS 1.2 as the least.
+func offering(cfg *tls.Config) *tls.Config {
+	protocols := []string{tcp.ALPN, "h2", "http/1.1"}
+	for _, p := range cfg.NextProtos {
+		if !slices.Contains(protocols, p) {
+			protocols = append(protocols, p)
+		}
+	}
+	cfg = cfg.Clone()
+	cfg.NextProtos = protocols
+	cfg.MinVersion = max(cfg.MinVersion, tls.VersionTLS12)
 	return cfg
 }
 
