@@ -42,7 +42,7 @@ func callFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "metadata", Aliases: []string{"H"}, Usage: "metadata of the call; may be given again"},
 		&cli.StringFlag{Name: "address", Usage: "call this node, host:port, and no other"},
-		&cli.StringFlag{Name: "protocol", Usage: "micro, grpc, grpc-web, connect, mucp; else what the node's record says"},
+		&cli.StringFlag{Name: "protocol", Usage: "micro, grpc, grpc-web, connect (or http), mucp; else (or rpc) what the node's record says"},
 		bodyFlag(),
 	}
 }

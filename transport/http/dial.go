@@ -25,8 +25,8 @@ import (
 //
 // A call that finds as many streams open as the peer allows waits for one to
 // end, within its deadline. A peer that has gone silent is noticed by HTTP/2
-// pings and TCP's keep-alive; besides, a connection on which a call has timed
-// out without a byte coming in takes no new calls.
+// pings and TCP's keep-alive; besides, an HTTP/2 connection on which a call has
+// timed out without a byte coming in takes no new calls.
 type Transport struct {
 	cfg Config
 	h2  *nethttp.Transport // begins HTTP/2 on a connection that is there
