@@ -105,6 +105,7 @@ func TestTransport(t *testing.T) {
 			"UnaryMetadata":      "there are no trailers, and a header holds no arbitrary bytes",
 			"StreamBackPressure": "there is no window but that of TCP, whose buffers take more than the rule allows",
 			"ShutdownWaits":      "there is no GOAWAY: a caller learns of a shutdown with its next call",
+			"ShutdownRefuses":    "idle connections are closed, and a call that crosses that is lost: TestShutdownWaitsForCallsAndRefusesOthers has the rest",
 		},
 	})
 }
