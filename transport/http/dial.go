@@ -186,7 +186,12 @@ func (t *Transport) begin2(ctx context.Context, addr string, conn net.Conn) (*ca
 	case <-w.begun:
 		err = w.refused
 	case <-w.ended:
-		err = fmt.Errorf("the server ended the connection before it answered the greeting of HTTP/2: %w", w.cause())
+		select {
+		case <-w.begun: // first: net/http ends what is no HTTP/2
+			err = w.refused
+		default:
+			err = fmt.Errorf("the server ended the connection before it answered the greeting of HTTP/2: %w", w.cause())
+		}
 	case <-ctx.Done():
 		err = fmt.Errorf("the server has not answered the greeting of HTTP/2, it may speak another protocol: %w", ctx.Err())
 	}
